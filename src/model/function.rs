@@ -1,0 +1,285 @@
+//! Functions: what is invoked, and how it is run.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::byte_size::ByteSize;
+use super::time::human_duration;
+
+/// The name of a function, part of URLs, metric labels and file names.
+///
+/// 1 to 128 characters out of `A–Z a–z 0–9 . _ -`, not starting with a dot.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FunctionName(Arc<str>);
+
+/// The text cannot name a function.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "`{text}` cannot name a function: expected 1 to 128 characters of A-Z, a-z, 0-9, `.`, `_` and `-`, not starting with `.`"
+)]
+pub struct InvalidName {
+    text: String,
+}
+
+impl FunctionName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for FunctionName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if text.is_empty() || text.len() > 128 || text.starts_with('.') || !text.chars().all(allowed) {
+            return Err(InvalidName { text: text.to_owned() });
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl TryFrom<String> for FunctionName {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        text.parse()
+    }
+}
+
+impl From<FunctionName> for String {
+    fn from(name: FunctionName) -> Self {
+        name.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for FunctionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How an agent talks to a function.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Format {
+    /// The Fn FDK contract: a worker that stays warm and answers HTTP on a unix socket.
+    #[default]
+    HttpStream,
+    /// One process per call: the body on standard input, the answer on standard output, the exit code decides.
+    Exec,
+}
+
+/// The specification of a function: all that decides how it runs, and nothing else. Its [`Digest`] names this exact version.
+///
+/// This is both a `[[function]]` table of the configuration and the document that a balancer PUTs to an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionSpec {
+    /// The name, unique in a configuration.
+    pub name: FunctionName,
+    /// The application it belongs to, for the function's own information (`FN_APP_NAME`).
+    #[serde(default = "default_app")]
+    pub app: String,
+    /// How an agent talks to it.
+    #[serde(default)]
+    pub format: Format,
+    /// The program and its arguments. Empty for a function that only names a placement key in front of plain HTTP runners.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// The working directory of the program. In a file it is relative to that file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+    /// How long one call may run, from the moment a worker takes it.
+    #[serde(default = "default_timeout", with = "human_duration")]
+    pub timeout: Duration,
+    /// How long a worker may take from its start until it listens.
+    #[serde(default = "default_init_timeout", with = "human_duration")]
+    pub init_timeout: Duration,
+    /// How long a worker stays warm without a call.
+    #[serde(default = "default_idle_timeout", with = "human_duration")]
+    pub idle_timeout: Duration,
+    /// The memory one worker is admitted with, and may use.
+    #[serde(default = "default_memory")]
+    pub memory: ByteSize,
+    /// How many calls of this function one runner may run at once; 0 is no limit but the runner's slots.
+    #[serde(default)]
+    pub concurrency: u32,
+    /// Environment of the program. Values may be secrets: they are masked wherever a configuration is printed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+}
+
+fn default_app() -> String {
+    "default".to_owned()
+}
+
+const fn default_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+const fn default_init_timeout() -> Duration {
+    Duration::from_secs(5)
+}
+
+const fn default_idle_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+const fn default_memory() -> ByteSize {
+    ByteSize::mib(128)
+}
+
+impl FunctionSpec {
+    /// A function of this name with every other value at its default.
+    pub fn named(name: FunctionName) -> Self {
+        Self {
+            name,
+            app: default_app(),
+            format: Format::default(),
+            command: Vec::new(),
+            directory: None,
+            timeout: default_timeout(),
+            init_timeout: default_init_timeout(),
+            idle_timeout: default_idle_timeout(),
+            memory: default_memory(),
+            concurrency: 0,
+            config: BTreeMap::new(),
+        }
+    }
+}
+
+/// SHA-256 of a function's specification, written as 64 hexadecimal digits: equal digests mean the same version.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(Arc<str>);
+
+impl Digest {
+    /// The digest of a specification: SHA-256 over its JSON, whose members have a fixed order.
+    pub fn of(spec: &FunctionSpec) -> Self {
+        // A specification has string keys and no floating point: it always has a JSON form.
+        let json = serde_json::to_vec(spec).unwrap_or_default();
+        let hash = Sha256::digest(&json);
+        let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(hex.into())
+    }
+
+    /// The 64 digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for Digest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() == 64 && text.bytes().all(is_digit) {
+            Ok(Self(text.into()))
+        } else {
+            Err(format!("`{text}` is not a digest: expected 64 hexadecimal digits in lower case"))
+        }
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One exact version of a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// How it runs.
+    pub spec: FunctionSpec,
+    /// Which version this is.
+    pub digest: Digest,
+}
+
+impl Function {
+    /// The version that `spec` describes.
+    pub fn new(spec: FunctionSpec) -> Self {
+        let digest = Digest::of(&spec);
+        Self { spec, digest }
+    }
+
+    /// The function's name.
+    pub fn name(&self) -> &FunctionName {
+        &self.spec.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> FunctionSpec {
+        FunctionSpec::named(name.parse().unwrap())
+    }
+
+    #[test]
+    fn a_digest_changes_with_every_part_of_the_specification() {
+        let base = named("greet");
+        let changed = [
+            FunctionSpec { app: "other".into(), ..base.clone() },
+            FunctionSpec { format: Format::Exec, ..base.clone() },
+            FunctionSpec { command: vec!["cat".into()], ..base.clone() },
+            FunctionSpec { directory: Some("/tmp".into()), ..base.clone() },
+            FunctionSpec { timeout: Duration::from_secs(1), ..base.clone() },
+            FunctionSpec { init_timeout: Duration::from_secs(1), ..base.clone() },
+            FunctionSpec { idle_timeout: Duration::from_secs(1), ..base.clone() },
+            FunctionSpec { memory: ByteSize(1), ..base.clone() },
+            FunctionSpec { concurrency: 1, ..base.clone() },
+            FunctionSpec { config: BTreeMap::from([("A".into(), "b".into())]), ..base.clone() },
+            named("greet2"),
+        ];
+        let mut digests: Vec<_> = changed.iter().map(Digest::of).collect();
+        digests.push(Digest::of(&base));
+        digests.sort();
+        digests.dedup();
+        assert_eq!(digests.len(), changed.len() + 1);
+        assert_eq!(Digest::of(&base), Digest::of(&named("greet")));
+    }
+
+    #[test]
+    fn a_specification_survives_its_json_form() {
+        let mut spec = named("greet");
+        spec.config.insert("KEY".into(), "value".into());
+        let json = serde_json::to_string(&spec).unwrap();
+        let back: FunctionSpec = serde_json::from_str(&json).unwrap();
+        assert_eq!(Digest::of(&back), Digest::of(&spec));
+    }
+
+    #[test]
+    fn names_that_could_leave_their_place_are_refused() {
+        for name in ["", ".hidden", "a/b", "a b", "naïve", "..", &"x".repeat(129)] {
+            assert!(name.parse::<FunctionName>().is_err(), "{name}");
+        }
+        assert!("resize-image_v2.1".parse::<FunctionName>().is_ok());
+    }
+}

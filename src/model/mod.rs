@@ -1,0 +1,21 @@
+//! The words of the program as plain data: calls, functions, identifiers, sizes, durations, outcomes.
+//!
+//! What lives here is passed between all floors, so it does no I/O, reads no clock, spawns nothing and
+//! imports no other floor. Every type says its unit; every parser says what it expected.
+//!
+//! Start with [`Call`] (one invocation) and [`Function`] (what is invoked). [`Outcome`] is the closed set of
+//! words that the answer, the access log and the metrics share.
+
+mod byte_size;
+mod call;
+mod function;
+mod ids;
+mod outcome;
+mod time;
+
+pub use byte_size::ByteSize;
+pub use call::{Call, CallHead, CallKind, Intent, TraceContext};
+pub use function::{Digest, Format, Function, FunctionName, FunctionSpec, InvalidName};
+pub use ids::{CallId, IncarnationId, InvalidId, RunnerId};
+pub use outcome::Outcome;
+pub use time::{ParseDurationError, format_duration, human_duration, option_human_duration, parse_duration};

@@ -1,0 +1,63 @@
+//! `[placement]`: the strategy and its times.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::placing::Rules;
+use crate::model::human_duration;
+
+/// The strategies that a configuration can name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PlacerChoice {
+    /// Every runner in turn, from a random start.
+    Naive,
+    /// Consistent hash of the function's name: the same runner first, while it is there.
+    #[default]
+    Ch,
+}
+
+/// `[placement]`. The three times of Fn have Fn's names and defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlacementConfig {
+    /// The strategy.
+    pub placer: PlacerChoice,
+    /// Pause after every runner refused, before all are tried again.
+    #[serde(with = "human_duration")]
+    pub retry_all_delay: Duration,
+    /// How long placing a call may take. Does not bound the run itself.
+    #[serde(with = "human_duration")]
+    pub placer_timeout: Duration,
+    /// The same for a detached call: until it has started.
+    #[serde(with = "human_duration")]
+    pub detached_placer_timeout: Duration,
+    /// How long one attempt may stay without a sign of life from the runner: a connection, then the head of the answer or proof
+    /// that the agent has the call in hand. A runner that shows none has the call, perhaps: the client gets a 504.
+    #[serde(with = "human_duration")]
+    pub attempt_timeout: Duration,
+}
+
+impl Default for PlacementConfig {
+    fn default() -> Self {
+        Self {
+            placer: PlacerChoice::default(),
+            retry_all_delay: Duration::from_millis(10),
+            placer_timeout: Duration::from_secs(360),
+            detached_placer_timeout: Duration::from_secs(30),
+            attempt_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl PlacementConfig {
+    /// The times that the placing loop obeys.
+    pub const fn rules(&self) -> Rules {
+        Rules {
+            retry_all_delay: self.retry_all_delay,
+            placer_timeout: self.placer_timeout,
+            detached_placer_timeout: self.detached_placer_timeout,
+        }
+    }
+}

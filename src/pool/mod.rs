@@ -1,0 +1,73 @@
+//! Membership: which runners a balancer may use now.
+//!
+//! A [`Snapshot`] is an immutable list of runners; a [`RunnerPool`] yields one for every pass of every placement, so that it may
+//! change between two passes and never within one. [`SnapshotPool`] is the pool that the balancer itself uses: it is swapped
+//! whole, and a change never blocks a call.
+//!
+//! This floor knows runners, not placers: who is tried first is decided above.
+
+mod config;
+mod snapshot;
+mod snapshot_pool;
+
+use async_trait::async_trait;
+
+pub use config::{PoolConfig, Protocol};
+pub use snapshot::{DuplicateRunner, Member, Snapshot};
+pub use snapshot_pool::SnapshotPool;
+
+use std::sync::Arc;
+
+use crate::model::Call;
+
+/// Whose fault an empty pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The user's: trying again cannot help, so that a call with no runner to try fails at once (Fn's fail-fast rule).
+    User,
+    /// The service's: trying again may help.
+    Service,
+}
+
+/// Why a pool could not list runners, or not all of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the pool of runners failed: {detail}")]
+pub struct PoolError {
+    /// Whose fault it is.
+    pub fault: Fault,
+    /// What happened, for the client to read.
+    pub detail: String,
+}
+
+/// What a pool says to one pass of one placement. Runners and error may both be there: what is listed is tried.
+#[derive(Clone, Debug)]
+pub struct PoolAnswer {
+    /// The runners to try, in the pool's own order.
+    pub snapshot: Arc<Snapshot>,
+    /// Why there are none, or why there should have been more.
+    pub error: Option<PoolError>,
+}
+
+impl PoolAnswer {
+    /// An answer without error.
+    pub const fn ok(snapshot: Arc<Snapshot>) -> Self {
+        Self { snapshot, error: None }
+    }
+}
+
+/// A source of runners.
+///
+/// Implement this to choose runners per call (a group for each tenant, say) or to provision them.
+#[async_trait]
+pub trait RunnerPool: Send + Sync {
+    /// The runners for this call, now. Asked again on every pass.
+    ///
+    /// Return the same [`Snapshot`] while nothing changed: placers keep what they derived from it. Dropping the future is safe.
+    async fn runners(&self, call: &Call) -> PoolAnswer;
+
+    /// Closes every runner and waits for the calls that run on them.
+    ///
+    /// # Errors
+    /// The first thing that went wrong; the rest was closed all the same.
+    async fn shutdown(&self) -> Result<(), PoolError>;
+}

@@ -1,0 +1,25 @@
+//! What balancer and runner say to each other, as pure text and JSON: header names, refusals, load reports, timings,
+//! problem documents, status.
+//!
+//! `placement` (which asks) and `agent` (which answers) do not know each other; this floor is all they share. Nothing here
+//! opens a socket. Every message has a writer and a strict reader, and the two are tested against each other.
+//!
+//! The promise kept here is **P2**: only [`Refusal`]s un-commit a call, and a function cannot forge one, because an agent
+//! strips every `runpool-*` header from what functions answer.
+
+pub mod headers;
+mod hop_by_hop;
+mod load;
+mod problem;
+mod refusal;
+mod status;
+mod timing;
+mod trace_context;
+
+pub use hop_by_hop::{remove_hop_by_hop, remove_internal};
+pub use load::LoadReport;
+pub use problem::Problem;
+pub use refusal::{Refusal, RefusalReason};
+pub use status::{AgentState, AgentStatus};
+pub use timing::ServerTiming;
+pub use trace_context::{format_traceparent, parse_traceparent};

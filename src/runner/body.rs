@@ -1,0 +1,217 @@
+//! Bodies: the call's, which several attempts may need, and the answer's, which belongs to one attempt.
+//!
+//! A small body is held until commit as reference-counted [`Bytes`], so that each attempt reads the same memory and nothing is
+//! copied or given back too early. A larger one streams: the first attempt that gets past its commit point takes it, and no
+//! second can.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use ::http::HeaderMap;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+
+/// Why a body could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The connection it came over failed.
+    #[error("the connection was lost while a body was read: {0}")]
+    Connection(#[source] hyper::Error),
+    /// It is longer than allowed.
+    #[error("the body is longer than the {limit} bytes allowed")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// It was cut short on purpose, since what should have made it failed.
+    #[error("the body was cut short: {0}")]
+    Cut(String),
+}
+
+/// A request body that streams.
+pub type StreamingBody = UnsyncBoxBody<Bytes, BodyError>;
+
+/// The body of a call.
+pub enum CallBody {
+    /// Held in memory until commit: every attempt may read it.
+    Held(Bytes),
+    /// Streams, and can be taken once.
+    Streaming(StreamOnce),
+}
+
+/// A streaming body that can be taken once.
+pub struct StreamOnce {
+    /// Protects the taking; held for a move of a pointer.
+    body: Mutex<Option<StreamingBody>>,
+    length: Option<u64>,
+}
+
+impl CallBody {
+    /// No body.
+    pub const fn empty() -> Self {
+        Self::Held(Bytes::new())
+    }
+
+    /// A body that streams and can be taken once.
+    pub fn streaming(body: StreamingBody) -> Self {
+        let length = body.size_hint().exact();
+        Self::Streaming(StreamOnce { body: Mutex::new(Some(body)), length })
+    }
+
+    /// A reader for one attempt; `None` if the body streams and was taken before.
+    pub fn take(&self) -> Option<RequestBody> {
+        match self {
+            Self::Held(bytes) => Some(RequestBody::Held(Full::new(bytes.clone()))),
+            Self::Streaming(once) => once.body.lock().unwrap_or_else(PoisonError::into_inner).take().map(RequestBody::Streaming),
+        }
+    }
+
+    /// Whether an attempt could still read the body from its first byte.
+    pub fn is_replayable(&self) -> bool {
+        match self {
+            Self::Held(_) => true,
+            Self::Streaming(once) => once.body.lock().unwrap_or_else(PoisonError::into_inner).is_some(),
+        }
+    }
+
+    /// The length in bytes, if it is known.
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::Held(bytes) => u64::try_from(bytes.len()).ok(),
+            Self::Streaming(once) => once.length,
+        }
+    }
+}
+
+impl fmt::Debug for CallBody {
+    /// Without the bytes: they are the client's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(bytes) => write!(f, "Held({} bytes)", bytes.len()),
+            Self::Streaming(once) => write!(f, "Streaming({:?} bytes)", once.length),
+        }
+    }
+}
+
+/// What one attempt sends.
+pub enum RequestBody {
+    /// A view of held bytes.
+    Held(Full<Bytes>),
+    /// The one stream.
+    Streaming(StreamingBody),
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Held(body) => Pin::new(body).poll_frame(cx).map_err(|never| match never {}),
+            Self::Streaming(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Held(body) => body.is_end_stream(),
+            Self::Streaming(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Held(body) => body.size_hint(),
+            Self::Streaming(body) => body.size_hint(),
+        }
+    }
+}
+
+/// The body of an answer: streams from the runner, with whatever must live until its last byte.
+pub struct AnswerBody(UnsyncBoxBody<Bytes, BodyError>);
+
+impl AnswerBody {
+    /// Streams `body`.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
+    {
+        Self(body.boxed_unsync())
+    }
+
+    /// All bytes at once.
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        Self::new(Full::new(bytes.into()).map_err(|never| match never {}))
+    }
+
+    /// Nothing.
+    pub fn empty() -> Self {
+        Self::full(Bytes::new())
+    }
+
+    /// Reads the body to its end, trailers dropped.
+    ///
+    /// # Errors
+    /// The body broke off.
+    pub async fn collect_bytes(self) -> Result<Bytes, BodyError> {
+        Ok(self.collect().await?.to_bytes())
+    }
+}
+
+impl fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnswerBody({:?})", self.0.size_hint())
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        Pin::new(&mut self.get_mut().0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.size_hint()
+    }
+}
+
+/// The length that a head announces, if it does.
+pub(crate) fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(::http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_held_body_is_read_by_every_attempt_from_its_first_byte() {
+        let body = CallBody::Held(Bytes::from_static(b"hello"));
+        for _ in 0..3 {
+            assert!(body.is_replayable());
+            let bytes = body.take().unwrap().collect().await.unwrap().to_bytes();
+            assert_eq!(bytes, "hello");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_streaming_body_can_be_taken_once() {
+        let stream = Full::new(Bytes::from_static(b"big")).map_err(|never| match never {}).boxed_unsync();
+        let body = CallBody::streaming(stream);
+        assert_eq!(body.length(), Some(3));
+        assert!(body.is_replayable());
+        assert!(body.take().is_some());
+        assert!(!body.is_replayable());
+        assert!(body.take().is_none());
+    }
+}

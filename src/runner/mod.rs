@@ -1,0 +1,87 @@
+//! One runner as the balancer sees it: the [`Runner`] trait, what an attempt is, and (in [`http`]) the client that speaks to an
+//! agent or to a plain HTTP server.
+//!
+//! The promise kept here is the **commit point** (P1, P2): an [`Attempt`] is either [`Attempt::Refused`], which proves that the call
+//! did not run, or [`Attempt::Committed`], after which no other runner may be tried. There is no third way out.
+//! Answers belong to their attempt (P3): a refused attempt has none.
+//!
+//! This floor knows `protocol`, `telemetry` and `model`; it knows neither pools nor placers.
+
+mod attempt;
+mod body;
+pub mod http;
+
+use std::fmt;
+
+use async_trait::async_trait;
+
+pub use attempt::{Attempt, CallError, Refused, RefusedWhy};
+pub use body::{AnswerBody, BodyError, CallBody, RequestBody, StreamingBody};
+
+use crate::model::Call;
+use crate::protocol::AgentStatus;
+
+/// What one attempt gives to a runner.
+#[derive(Clone, Copy, Debug)]
+pub struct RunnerCall<'a> {
+    /// The call.
+    pub call: &'a Call,
+    /// Its body, from which every attempt takes its own reader.
+    pub body: &'a CallBody,
+    /// This attempt's number, from 1.
+    pub attempt: u32,
+    /// The trace context that the runner's work belongs under.
+    pub trace: crate::model::TraceContext,
+}
+
+/// Why a runner's status could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// A plain HTTP server has no status.
+    #[error("runner {address} is a plain HTTP server: it has no status")]
+    Unsupported {
+        /// Whose status was asked for.
+        address: String,
+    },
+    /// The runner could not be reached, or did not answer in time.
+    #[error("could not ask runner {address} for its status: {reason}")]
+    Unreachable {
+        /// Whose status was asked for.
+        address: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The runner answered with something else than a status.
+    #[error("runner {address} answered with something that is not a status: {reason}")]
+    Malformed {
+        /// Whose status was asked for.
+        address: String,
+        /// What was wrong with it.
+        reason: String,
+    },
+}
+
+/// A runner: executes calls.
+///
+/// Implement this to place calls on something of your own; the balancer comes with [`http::HttpRunner`].
+#[async_trait]
+pub trait Runner: Send + Sync + fmt::Debug {
+    /// Tries to run the call here.
+    ///
+    /// Returns [`Attempt::Refused`] only if the call certainly did not run. Dropping the future withdraws the attempt: the runner
+    /// is told as fast as its protocol allows, and the call may have run.
+    async fn try_exec(&self, call: RunnerCall<'_>) -> Attempt;
+
+    /// Asks the runner how it is.
+    ///
+    /// # Errors
+    /// The runner has no status, could not be reached, or answered nonsense. Safe to drop at any time.
+    async fn status(&self) -> Result<AgentStatus, StatusError>;
+
+    /// Refuses new attempts, waits for the running ones, closes the connections. Calling it again waits again.
+    /// Dropping the future leaves the runner closed to new attempts.
+    async fn close(&self);
+
+    /// Where the runner is, as configured.
+    fn address(&self) -> &str;
+}
