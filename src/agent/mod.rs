@@ -1,1 +1,5 @@
-//! agent
+//! The runner's side.
+
+mod config;
+
+pub use config::AgentConfig;

@@ -1,1 +1,12 @@
-//! front
+//! HTTP in: what clients and operators talk to.
+//!
+//! * [`Front`] takes calls: limits, routing, the held body, placement, the streamed answer, the access log.
+//! * [`admin`] answers operators: liveness, readiness, metrics, runners, functions, configuration.
+//! * [`Catalog`] is what there is to call: functions and routes, swapped whole at a reload.
+//!
+//! It imports every floor below and is imported only by `cli` and `config`.
+
+pub mod admin;
+mod config;
+
+pub use config::{AdminConfig, Forward, FrontConfig, RouteConfig, ShutdownConfig};

@@ -5,17 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{human_duration, option_human_duration};
-
-/// How the balancer speaks to its runners.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    /// runpool's own agents.
-    #[default]
-    Agent,
-    /// Any HTTP server.
-    Plain,
-}
+use crate::runner::http::Protocol;
 
 /// `[pool]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -12,7 +12,7 @@ mod snapshot_pool;
 
 use async_trait::async_trait;
 
-pub use config::{PoolConfig, Protocol};
+pub use config::PoolConfig;
 pub use snapshot::{DuplicateRunner, Member, Snapshot};
 pub use snapshot_pool::SnapshotPool;
 

@@ -6,6 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{ByteSize, human_duration};
 
+/// The word with which an operator opens a listener beyond loopback although nothing there asks who is calling (P8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exposure {
+    /// Anybody who can reach the address may use it.
+    WithoutAuthentication,
+}
+
 /// Limits of one listener. Every one is a bound that a client cannot pass (P5).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -12,4 +12,4 @@ mod limits;
 
 pub use accept::{Peer, serve};
 pub use bind::{BindError, bind};
-pub use limits::ConnectionLimits;
+pub use limits::{ConnectionLimits, Exposure};

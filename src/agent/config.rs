@@ -1,0 +1,65 @@
+//! `[runner]`: the agent's own settings.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ByteSize, FunctionName, human_duration};
+use crate::server::{ConnectionLimits, Exposure};
+
+/// `[runner]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentConfig {
+    /// Address to listen on. Balancers call here; `/status`, `/metrics`, `/livez` and `/readyz` are here too.
+    pub listen: SocketAddr,
+    /// The word `without-authentication` opens an address that is not loopback: whoever reaches an agent may run programs on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expose: Option<Exposure>,
+    /// Calls that may run at once.
+    pub slots: u32,
+    /// Memory that workers may be admitted with in total.
+    pub memory: ByteSize,
+    /// Directory for sockets of workers; a new directory below the system's temporary one if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socket_directory: Option<PathBuf>,
+    /// The longest answer of a function; longer ones are a 502 if their length is announced, else cut.
+    pub max_answer_body: ByteSize,
+    /// The longest head of a function's answer.
+    pub max_answer_head: ByteSize,
+    /// A function that `/status` runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_function: Option<FunctionName>,
+    /// A file whose absence `/status` reports as `is_network_disabled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub barrier_file: Option<PathBuf>,
+    /// How long a result of the status function is reported again (Fn: 500 ms and the idle timeout of 1 s).
+    #[serde(with = "human_duration")]
+    pub status_cache: Duration,
+    /// How often the memory of busy workers is looked at; zero never.
+    #[serde(with = "human_duration")]
+    pub memory_watch: Duration,
+    /// Limits of the listener.
+    pub limits: ConnectionLimits,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9001)),
+            expose: None,
+            slots: 8,
+            memory: ByteSize::gib(2),
+            socket_directory: None,
+            max_answer_body: ByteSize::gib(1),
+            max_answer_head: ByteSize::kib(64),
+            status_function: None,
+            barrier_file: None,
+            status_cache: Duration::from_millis(1_500),
+            memory_watch: Duration::from_millis(500),
+            limits: ConnectionLimits::default(),
+        }
+    }
+}
