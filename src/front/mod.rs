@@ -7,6 +7,18 @@
 //! It imports every floor below and is imported only by `cli` and `config`.
 
 pub mod admin;
+mod answer;
+mod catalog;
 mod config;
+mod held_body;
+mod identity;
+mod invoke;
+mod metrics;
+mod record;
+mod routes;
 
+pub use answer::FrontBody;
+pub use catalog::{Catalog, CatalogError};
 pub use config::{AdminConfig, Forward, FrontConfig, RouteConfig, ShutdownConfig};
+pub use invoke::{ClientAddress, Front};
+pub use metrics::FrontMetrics;

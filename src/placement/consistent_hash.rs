@@ -28,9 +28,9 @@ use crate::model::RunnerId;
 use crate::pool::Snapshot;
 
 /// Points of each runner on the ring.
-pub const POINTS: usize = 100;
+pub(super) const POINTS: usize = 100;
 /// Runners taken from the ring in one pass.
-pub const CANDIDATES: usize = 8;
+pub(super) const CANDIDATES: usize = 8;
 
 /// The strategy of this page.
 #[derive(Debug, Default)]

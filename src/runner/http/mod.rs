@@ -12,3 +12,12 @@ pub enum Protocol {
     /// Any HTTP server.
     Plain,
 }
+
+/// What a runner said beside its answer; stands in the answer's extensions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerFacts {
+    /// How full it is.
+    pub load: Option<crate::protocol::LoadReport>,
+    /// Where its time went.
+    pub timing: Option<crate::protocol::ServerTiming>,
+}
