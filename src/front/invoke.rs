@@ -46,7 +46,12 @@ struct Shared {
     tracer: Tracer,
     /// A place for each call in hand.
     places: Arc<Semaphore>,
+    options: Vec<CallOption>,
 }
+
+/// What an embedding program wants changed about calls before they are placed: the kind, the deadline, headers, another function.
+/// An error ends the call with that outcome.
+pub type CallOption = Arc<dyn Fn(&mut Call) -> Result<(), CallError> + Send + Sync>;
 
 /// Who sent a request, if the listener knows: put it into the request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -68,10 +73,33 @@ impl Refuse {
 impl Front {
     /// A front that offers `catalog` and places by `placement`.
     pub fn new(config: FrontConfig, catalog: Catalog, placement: Placement, metrics: FrontMetrics, tracer: Tracer) -> Self {
+        Self::with_options(config, catalog, placement, metrics, tracer, Vec::new())
+    }
+
+    /// The same, with options that are applied to every call, after those of the request ([`Front::handle_with`]).
+    pub fn with_options(
+        config: FrontConfig,
+        catalog: Catalog,
+        placement: Placement,
+        metrics: FrontMetrics,
+        tracer: Tracer,
+        options: Vec<CallOption>,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)));
         let executions = Executions::new(placement.clone());
         let catalog = ArcSwap::from_pointee(catalog);
-        Self { shared: Arc::new(Shared { config, catalog, placement, executions, metrics: Arc::new(metrics), tracer, places }) }
+        Self {
+            shared: Arc::new(Shared {
+                config,
+                catalog,
+                placement,
+                executions,
+                metrics: Arc::new(metrics),
+                tracer,
+                places,
+                options,
+            }),
+        }
     }
 
     /// What there is to call now.
@@ -95,6 +123,15 @@ impl Front {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.handle_with(request, &[]).await
+    }
+
+    /// Answers one request whose call is changed by `options` first, and then by the front's own, which so have the last word.
+    pub async fn handle_with<B>(&self, request: Request<B>, options: &[CallOption]) -> Response<FrontBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let shared = &*self.shared;
         let (mut head, body) = request.into_parts();
         let call_id = new_call_id();
@@ -107,7 +144,7 @@ impl Front {
         let mut record = Box::new(Record::begin(call_id, Arc::clone(&shared.metrics), span, place));
         let is_head = head.method == Method::HEAD;
         let result = if has_place {
-            self.run(&mut head, body, &mut record).await
+            self.run(&mut head, body, options, &mut record).await
         } else {
             let detail = format!("the balancer has {} calls in hand, as many as it may", shared.config.max_in_flight);
             Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) })
@@ -129,6 +166,7 @@ impl Front {
         &self,
         head: &mut request::Parts,
         body: B,
+        options: &[CallOption],
         record: &mut Record,
     ) -> Result<(Response<AnswerBody>, Outcome), Refuse>
     where
@@ -158,7 +196,7 @@ impl Front {
         for name in [HOST, CONTENT_LENGTH, EXPECT] {
             end_to_end.remove(name);
         }
-        let call = Call {
+        let mut call = Call {
             id: record.call_id,
             function: destination.function,
             kind,
@@ -173,6 +211,10 @@ impl Front {
             deadline,
             trace: *record.trace(),
         };
+        for option in options.iter().chain(&shared.options) {
+            option(&mut call).map_err(|error| Refuse::new(error.outcome, error.detail))?;
+        }
+        let kind = call.kind;
         let placed = match kind {
             CallKind::Sync => shared.placement.place(&call, &body).await,
             CallKind::Detached => shared.executions.start(call, body).await,

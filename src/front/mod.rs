@@ -8,6 +8,8 @@
 
 pub mod admin;
 mod answer;
+#[cfg(test)]
+mod cases;
 mod catalog;
 mod config;
 mod held_body;
@@ -20,5 +22,5 @@ mod routes;
 pub use answer::FrontBody;
 pub use catalog::{Catalog, CatalogError};
 pub use config::{AdminConfig, Forward, FrontConfig, RouteConfig, ShutdownConfig};
-pub use invoke::{ClientAddress, Front};
+pub use invoke::{CallOption, ClientAddress, Front};
 pub use metrics::FrontMetrics;

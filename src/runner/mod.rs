@@ -9,6 +9,8 @@
 
 mod attempt;
 mod body;
+#[cfg(test)]
+pub(crate) mod doubles;
 pub mod http;
 
 use std::fmt;
