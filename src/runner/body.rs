@@ -70,6 +70,13 @@ impl CallBody {
         }
     }
 
+    /// Gives back a reader of which **nothing was read**, so that the next attempt can take it. A reader of held bytes needs no giving back.
+    pub(crate) fn give_back(&self, unread: RequestBody) {
+        if let (Self::Streaming(once), RequestBody::Streaming(stream)) = (self, unread) {
+            *once.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+        }
+    }
+
     /// Whether an attempt could still read the body from its first byte.
     pub fn is_replayable(&self) -> bool {
         match self {
@@ -213,5 +220,15 @@ mod tests {
         assert!(body.take().is_some());
         assert!(!body.is_replayable());
         assert!(body.take().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_streaming_body_that_was_given_back_unread_can_be_taken_again() {
+        let stream = Full::new(Bytes::from_static(b"big")).map_err(|never| match never {}).boxed_unsync();
+        let body = CallBody::streaming(stream);
+        let unread = body.take().unwrap();
+        body.give_back(unread);
+        assert!(body.is_replayable());
+        assert_eq!(body.take().unwrap().collect().await.unwrap().to_bytes(), "big");
     }
 }
