@@ -112,6 +112,13 @@ pub enum RequestBody {
     Streaming(StreamingBody),
 }
 
+impl fmt::Debug for RequestBody {
+    /// Without the bytes: they are the client's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestBody({:?})", self.size_hint())
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = BodyError;

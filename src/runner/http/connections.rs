@@ -18,24 +18,17 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::address::RunnerAddress;
-use super::outgoing::OutgoingBody;
+use super::outgoing::{HeldBack, OutgoingBody};
 use super::record::Record;
 
 /// One open connection. Dropping it closes it at once, whatever it was doing.
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: SendRequest<OutgoingBody>,
-    /// What it sent last.
-    sends: Sends,
     /// The task that reads and writes; aborted when the connection is dropped.
-    _task: AbortOnDropHandle<()>,
-}
-
-/// Whether a request's body is in hand when it is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sends {
-    Whole,
-    Stream,
+    task: AbortOnDropHandle<()>,
+    /// A body that the runner answered without asking for: the request will never be complete.
+    never_sent: Option<HeldBack>,
 }
 
 impl Connection {
@@ -44,8 +37,20 @@ impl Connection {
         &mut self,
         request: Request<OutgoingBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<OutgoingBody>>>> + use<> {
-        self.sends = if request.body().is_whole() { Sends::Whole } else { Sends::Stream };
         self.sender.try_send_request(request)
+    }
+
+    /// Takes over the body that was held back and not asked for. Until the answer was read, the connection must go on waiting for it.
+    pub(super) fn leave_unsent(&mut self, held_back: Option<HeldBack>) {
+        self.never_sent = held_back;
+    }
+
+    /// Closes the connection; not before the request was sent, if the answer came first (a detached call is answered when it has started).
+    fn retire(self) {
+        if self.never_sent.is_none() && !self.sender.is_ready() && !self.sender.is_closed() {
+            // Without its sender the task ends after this exchange. The tracker waits for it.
+            drop(self.task.detach());
+        }
     }
 }
 
@@ -92,6 +97,10 @@ struct Idle {
 /// The longest head of an answer, and the most that is read ahead of who reads an answer.
 const READ_BUFFER: usize = 128 * 1024;
 
+/// How long a connection may have been unused without being looked at again. Servers close connections that are idle for seconds; under
+/// load no connection is idle for long, and none pays for the look.
+const TRUSTED_FOR: Duration = Duration::from_millis(5);
+
 impl Connections {
     pub(super) fn new(address: RunnerAddress, limits: Limits, record: Arc<Record>) -> Self {
         Self { address, limits, idle: Mutex::default(), tasks: TaskTracker::new(), record }
@@ -102,9 +111,19 @@ impl Connections {
         &self.address
     }
 
-    /// A kept connection that is ready for a request, if there is one.
-    pub(super) fn take(&self) -> Option<Connection> {
-        // What turns out to be closed or too old is dropped after the lock.
+    /// A kept connection that is ready for a request, if there is one. Dropping the future closes it.
+    pub(super) async fn take(&self) -> Option<Connection> {
+        let (connection, since) = self.pop()?;
+        if since.elapsed() >= TRUSTED_FOR {
+            // That the other side has closed may be known to the kernel and not yet to the runtime. The runtime asks the kernel
+            // before this task goes on; then the connection gives the request back instead of losing it.
+            tokio::task::yield_now().await;
+        }
+        Some(connection)
+    }
+
+    fn pop(&self) -> Option<(Connection, Instant)> {
+        // What turns out to be closed or too old is retired after the lock.
         let mut useless = Vec::new();
         let mut idle = self.lock();
         let mut position = idle.kept.len();
@@ -123,18 +142,16 @@ impl Connections {
                 taken = idle.kept.remove(position);
                 break;
             }
-            // Else its task has yet to see that the last exchange is over, which takes microseconds: another connection is faster.
+            // Else the last request is still being sent, or its task has yet to see that it is over, which takes microseconds.
         }
         drop(idle);
-        drop(useless);
-        taken.map(|(connection, _)| connection)
+        retire_all(useless);
+        taken
     }
 
     /// Keeps a connection whose exchange is over for the next one, if there is room.
     pub(super) fn keep(&self, connection: Connection) {
-        // A stream that has no end yet although the answer has: the rest is of no use to anybody.
-        let is_stuck = connection.sends == Sends::Stream && !connection.sender.is_ready();
-        if is_stuck || connection.sender.is_closed() {
+        if connection.never_sent.is_some() || connection.sender.is_closed() {
             return;
         }
         let mut useless = Vec::new();
@@ -148,7 +165,7 @@ impl Connections {
             useless.push((connection, Instant::now()));
         }
         drop(idle);
-        drop(useless);
+        retire_all(useless);
     }
 
     /// Makes a connection. Dropping the future gives it up.
@@ -174,7 +191,7 @@ impl Connections {
             let _ = connection.await;
             drop(open);
         });
-        Ok(Connection { sender, sends: Sends::Whole, _task: AbortOnDropHandle::new(task) })
+        Ok(Connection { sender, task: AbortOnDropHandle::new(task), never_sent: None })
     }
 
     /// How many are kept.
@@ -189,13 +206,19 @@ impl Connections {
             idle.is_closed = true;
             std::mem::take(&mut idle.kept)
         };
-        drop(kept);
+        retire_all(kept);
         self.tasks.close();
         self.tasks.wait().await;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Idle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn retire_all(connections: impl IntoIterator<Item = (Connection, Instant)>) {
+    for (connection, _) in connections {
+        connection.retire();
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) async fn exchange(
 ) -> Exchange {
     // Ends: every turn but the last uses up a kept connection.
     loop {
-        let (mut connection, age) = match connections.take() {
+        let (mut connection, age) = match connections.take().await {
             Some(kept) => (kept, Age::Kept),
             None => match connections.connect().await {
                 Ok(fresh) => (fresh, Age::Fresh),
@@ -56,7 +56,10 @@ pub(super) async fn exchange(
         };
         let head = pin!(connection.send(request));
         let mut error = match patience.wait_for(head, connections).await {
-            Ok(Ok(response)) => return Exchange::Answered(response, connection),
+            Ok(Ok(response)) => {
+                connection.leave_unsent(patience.into_unsent());
+                return Exchange::Answered(response, connection);
+            }
             Ok(Err(error)) => error,
             Err(silent) => return Exchange::Failed(CallError::new(Outcome::RunnerTimeout, silent.detail)),
         };

@@ -30,11 +30,6 @@ impl OutgoingBody {
         Self::Ready(RequestBody::Held(Full::new(bytes)))
     }
 
-    /// Whether all of it is in memory.
-    pub(super) const fn is_whole(&self) -> bool {
-        matches!(self, Self::Ready(RequestBody::Held(_)))
-    }
-
     /// A body of this length that comes when the runner says `100 Continue`; and the side that gives it.
     pub(super) fn held_back(length: Option<u64>) -> (Self, HeldBack) {
         let (gives, coming) = oneshot::channel();
@@ -77,7 +72,8 @@ impl Body for OutgoingBody {
     }
 }
 
-/// The side that gives a body which is held back.
+/// The side that gives a body which is held back. If it is dropped before, the connection ends with an error.
+#[derive(Debug)]
 pub(super) struct HeldBack {
     accepted: Arc<Notify>,
     gives: Option<oneshot::Sender<RequestBody>>,
@@ -100,6 +96,11 @@ impl HeldBack {
             return std::future::pending().await;
         }
         self.accepted.notified().await;
+    }
+
+    /// Whether the body was not given.
+    pub(super) const fn is_holding(&self) -> bool {
+        self.gives.is_some()
     }
 
     /// Takes the body of the call and gives it to the connection. Without one the connection ends with an error.

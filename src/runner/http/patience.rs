@@ -44,6 +44,14 @@ pub(super) enum Patience<'a> {
 }
 
 impl Patience<'_> {
+    /// The body that was held back, if it was not given.
+    pub(super) fn into_unsent(self) -> Option<HeldBack> {
+        match self {
+            Self::Limited(_) => None,
+            Self::Asking { held_back, .. } => held_back.filter(HeldBack::is_holding),
+        }
+    }
+
     /// Waits for `head`. Dropping the future gives up.
     pub(super) async fn wait_for(
         &mut self,
@@ -82,12 +90,13 @@ async fn wait_asking(
         };
         tokio::select! {
             biased;
-            head = head.as_mut() => return Ok(head),
+            // First: the head of a detached call's answer may come with the acceptance, and its body is wanted all the same.
             () = accepted(held_back.as_deref()) => {
                 if let Some(held_back) = held_back.as_deref_mut() {
                     held_back.give(body);
                 }
             }
+            head = head.as_mut() => return Ok(head),
             answer = silence => {
                 if let Err(reason) = answer {
                     return Err(Silent {
