@@ -4,6 +4,8 @@ mod agent;
 mod answers;
 mod closing;
 mod connecting;
+mod counting;
+mod crowd;
 mod large_bodies;
 mod plain;
 mod scripted;
