@@ -7,6 +7,20 @@
 //! It imports every floor below and is imported only by `cli` and `config`.
 
 pub mod admin;
+mod answer;
+#[cfg(test)]
+mod cases;
+mod catalog;
 mod config;
+mod held_body;
+mod identity;
+mod invoke;
+mod metrics;
+mod record;
+mod routes;
 
+pub use answer::FrontBody;
+pub use catalog::{Catalog, CatalogError};
 pub use config::{AdminConfig, Forward, FrontConfig, RouteConfig, ShutdownConfig};
+pub use invoke::{CallOption, ClientAddress, Front};
+pub use metrics::FrontMetrics;

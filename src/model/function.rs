@@ -62,6 +62,13 @@ impl From<FunctionName> for String {
     }
 }
 
+impl std::borrow::Borrow<str> for FunctionName {
+    /// So that maps are searched by text, without making a name of it.
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for FunctionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

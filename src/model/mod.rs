@@ -6,6 +6,7 @@
 //! Start with [`Call`] (one invocation) and [`Function`] (what is invoked). [`Outcome`] is the closed set of
 //! words that the answer, the access log and the metrics share.
 
+mod backoff;
 mod byte_size;
 mod call;
 mod function;
@@ -13,6 +14,7 @@ mod ids;
 mod outcome;
 mod time;
 
+pub use backoff::Backoff;
 pub use byte_size::ByteSize;
 pub use call::{Call, CallHead, CallKind, Intent, TraceContext};
 pub use function::{Digest, Format, Function, FunctionName, FunctionSpec, InvalidName};

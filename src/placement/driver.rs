@@ -50,6 +50,8 @@ pub struct Report {
     pub latency: Duration,
     /// The length of the committed attempt, until the head of its answer.
     pub committed: Duration,
+    /// The shortest time after which a runner that refused asked to be tried again.
+    pub retry_after: Option<Duration>,
 }
 
 impl Placement {
@@ -124,6 +126,8 @@ impl Placement {
                         }
                         Attempt::Refused(refused) => {
                             tally.attempt_began = None;
+                            tally.report.retry_after =
+                                [tally.report.retry_after, refused.retry_after].into_iter().flatten().min();
                             span.text("runpool.refused", refused.why.as_str());
                             let counter =
                                 if refused.why.is_busy() { &tally.handles.retry_busy } else { &tally.handles.retry_error };

@@ -11,6 +11,8 @@
 //!
 //! This floor knows no sockets: it imports `pool`, `runner`, `protocol`, `telemetry` and `model`.
 
+#[cfg(test)]
+mod cases;
 mod config;
 mod consistent_hash;
 mod driver;

@@ -14,6 +14,9 @@ pub const TIMEOUT: HeaderName = HeaderName::from_static("runpool-timeout");
 pub const KIND: HeaderName = HeaderName::from_static("runpool-kind");
 /// To the agent: the path and query as the client sent them, for `Fn-Http-Request-Url`.
 pub const TARGET: HeaderName = HeaderName::from_static("runpool-target");
+/// To the agent: `httprequest` when the request is to be framed for the function. Not Fn's own header: a gateway in front of us may
+/// send that one itself on an invoke, and it then goes to the function as it is.
+pub const INTENT: HeaderName = HeaderName::from_static("runpool-intent");
 /// From the agent: this answer is a refusal, and why.
 pub const REFUSED: HeaderName = HeaderName::from_static("runpool-refused");
 /// From the agent, with a refusal: milliseconds after which a new attempt makes sense.
@@ -29,7 +32,7 @@ pub const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 pub const FN_CALL_ID: HeaderName = HeaderName::from_static("fn-call-id");
 /// From the client: exactly `detached` asks for a detached call (Fn).
 pub const FN_INVOKE_TYPE: HeaderName = HeaderName::from_static("fn-invoke-type");
-/// To the function, and from the balancer to the agent: `httprequest` for a framed HTTP request (Fn).
+/// To the function: `httprequest` for a framed HTTP request (Fn).
 pub const FN_INTENT: HeaderName = HeaderName::from_static("fn-intent");
 /// To the function: when its call must end, RFC 3339 in whole seconds (Fn).
 pub const FN_DEADLINE: HeaderName = HeaderName::from_static("fn-deadline");
@@ -44,6 +47,8 @@ pub const FN_HTTP_HEADER_PREFIX: &str = "fn-http-h-";
 
 /// The request's id, taken from the client or made, on every answer.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// From the client: how many milliseconds it will wait for the answer.
+pub const CLIENT_TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
 /// W3C trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// W3C trace context, vendors' part; passed on untouched.
@@ -54,5 +59,5 @@ pub const INTERNAL_PREFIX: &str = "runpool-";
 
 /// The value of [`FN_INVOKE_TYPE`] and [`KIND`] that asks for a detached call.
 pub const DETACHED: &str = "detached";
-/// The value of [`FN_INTENT`] that says the request is framed.
+/// The value of [`INTENT`] and [`FN_INTENT`] that says the request is framed.
 pub const HTTP_REQUEST: &str = "httprequest";

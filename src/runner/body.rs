@@ -20,7 +20,7 @@ use http_body_util::{BodyExt, Full};
 pub enum BodyError {
     /// The connection it came over failed.
     #[error("the connection was lost while a body was read: {0}")]
-    Connection(#[source] hyper::Error),
+    Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It is longer than allowed.
     #[error("the body is longer than the {limit} bytes allowed")]
     TooLarge {
@@ -30,6 +30,13 @@ pub enum BodyError {
     /// It was cut short on purpose, since what should have made it failed.
     #[error("the body was cut short: {0}")]
     Cut(String),
+}
+
+impl BodyError {
+    /// The connection failed with this error.
+    pub fn connection(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Connection(error.into())
+    }
 }
 
 /// A request body that streams.

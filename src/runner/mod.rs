@@ -9,6 +9,8 @@
 
 mod attempt;
 mod body;
+#[cfg(test)]
+pub(crate) mod doubles;
 mod gate;
 pub mod http;
 mod view;

@@ -76,10 +76,7 @@ pub(super) async fn read_at_most(body: Incoming, limit: usize) -> Result<Bytes, 
         Err(error) if error.is::<LengthLimitError>() => {
             Err(BodyError::TooLarge { limit: u64::try_from(limit).unwrap_or(u64::MAX) })
         }
-        Err(error) => Err(match error.downcast::<hyper::Error>() {
-            Ok(error) => BodyError::Connection(*error),
-            Err(error) => BodyError::Cut(error.to_string()),
-        }),
+        Err(error) => Err(BodyError::connection(error)),
     }
 }
 

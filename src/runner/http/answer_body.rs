@@ -68,7 +68,7 @@ impl Body for StreamedAnswer {
             }
             Some(Err(error)) => {
                 this.held = None;
-                Poll::Ready(Some(Err(BodyError::Connection(error))))
+                Poll::Ready(Some(Err(BodyError::connection(error))))
             }
             None => {
                 if let Some(held) = this.held.take() {

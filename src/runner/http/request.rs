@@ -30,18 +30,9 @@ pub(super) fn to_agent(call: &RunnerCall<'_>, address: &RunnerAddress) -> Result
     if call.call.kind == CallKind::Detached {
         map.insert(headers::KIND, HeaderValue::from_static(headers::DETACHED));
     }
-    match call.call.intent {
-        Intent::HttpRequest => {
-            map.insert(headers::FN_INTENT, HeaderValue::from_static(headers::HTTP_REQUEST));
-            map.insert(headers::TARGET, value(&headers::TARGET, &head.original_target)?);
-        }
-        // To an agent the word is ours: a client's own would have a plain invocation framed.
-        Intent::Invoke => {
-            let is_forged = |word: &HeaderValue| word.as_bytes().eq_ignore_ascii_case(headers::HTTP_REQUEST.as_bytes());
-            if map.get(headers::FN_INTENT).is_some_and(is_forged) {
-                map.remove(headers::FN_INTENT);
-            }
-        }
+    if call.call.intent == Intent::HttpRequest {
+        map.insert(headers::INTENT, HeaderValue::from_static(headers::HTTP_REQUEST));
+        map.insert(headers::TARGET, value(&headers::TARGET, &head.original_target)?);
     }
     write(&head.method, format!("/call/{}{}", function.name(), head.rest), map)
 }

@@ -39,7 +39,7 @@ async fn an_agent_is_told_the_call_its_function_and_its_trace() {
     }
     let left = head.split("runpool-timeout: ").nth(1).unwrap().lines().next().unwrap();
     assert!((1..=3_600_000).contains(&left.parse::<u64>().unwrap()), "{left}");
-    for absent in ["runpool-kind", "runpool-target", "fn-intent", "expect:", "transfer-encoding"] {
+    for absent in ["runpool-kind", "runpool-target", "runpool-intent", "expect:", "transfer-encoding"] {
         assert!(!head.contains(absent), "{absent} in {head}");
     }
 }
@@ -59,7 +59,7 @@ async fn a_detached_http_request_is_marked_as_both_and_started_with_202() {
         head
     });
     assert_eq!(answered(attempt).status(), 202);
-    for line in ["runpool-kind: detached", "runpool-target: /t/shop?x=1", "fn-intent: httprequest", "content-length: 0"] {
+    for line in ["runpool-kind: detached", "runpool-target: /t/shop?x=1", "runpool-intent: httprequest", "content-length: 0"] {
         assert!(head.contains(&format!("\r\n{line}\r\n")), "{line} is missing in {head}");
     }
     assert!(head.contains(&format!("\r\nhost: {}\r\n", server.address())), "{head}");
@@ -70,7 +70,7 @@ async fn a_client_cannot_speak_to_an_agent_in_runpools_name() {
     let (server, runner) = agent().await;
     let mut call = call();
     for (name, value) in
-        [("runpool-kind", "detached"), ("runpool-timeout", "1"), ("fn-intent", "HttpRequest"), ("expect", "100-continue")]
+        [("runpool-kind", "detached"), ("runpool-timeout", "1"), ("runpool-intent", "httprequest"), ("expect", "100-continue")]
     {
         call.head.headers.insert(name, value.parse().unwrap());
     }
@@ -82,7 +82,7 @@ async fn a_client_cannot_speak_to_an_agent_in_runpools_name() {
         head
     });
     answered(attempt);
-    for absent in ["runpool-kind", "runpool-timeout", "fn-intent", "expect:"] {
+    for absent in ["runpool-kind", "runpool-timeout", "runpool-intent", "expect:"] {
         assert!(!head.contains(absent), "{absent} in {head}");
     }
 }

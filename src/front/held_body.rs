@@ -1,0 +1,298 @@
+//! The body of a call: held while it is small, streamed when it is not, and never longer than allowed.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+
+use super::config::FrontConfig;
+use crate::runner::{BodyError, CallBody};
+
+/// Why a body could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HoldError {
+    #[error("the body is longer than the {limit} bytes allowed")]
+    TooLarge { limit: u64 },
+    #[error("the body did not arrive within {0}")]
+    TooSlow(String),
+    #[error("the body broke off: {0}")]
+    Broken(BodyError),
+}
+
+/// What happened to a body that streams, seen from the side of the client.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    /// Bytes that came in.
+    received: AtomicU64,
+    fate: AtomicU8,
+}
+
+/// How an upload went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Nothing wrong so far.
+    Fine,
+    /// Longer than allowed.
+    TooLarge,
+    /// The client broke it off.
+    Broken,
+}
+
+impl Upload {
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn fate(&self) -> Fate {
+        match self.fate.load(Ordering::Acquire) {
+            0 => Fate::Fine,
+            1 => Fate::TooLarge,
+            _ => Fate::Broken,
+        }
+    }
+
+    fn set_fate(&self, fate: Fate) {
+        let fate = match fate {
+            Fate::Fine => 0,
+            Fate::TooLarge => 1,
+            Fate::Broken => 2,
+        };
+        self.fate.store(fate, Ordering::Release);
+    }
+}
+
+/// Takes the body of a call: reads a small one to its end, and the beginning of one of unknown length. A body that is announced as
+/// longer than `config.held_body` is not touched, so that `100 Continue` is sent only when a runner took the call.
+pub(super) async fn hold<B>(body: B, config: &FrontConfig, upload: &Arc<Upload>) -> Result<CallBody, HoldError>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (held, limit) = (config.held_body.bytes(), config.max_body.bytes());
+    let announced = body.size_hint();
+    if announced.lower() > limit {
+        return Err(HoldError::TooLarge { limit });
+    }
+    if announced.exact() == Some(0) {
+        return Ok(CallBody::empty());
+    }
+    let mut body = Box::pin(Bounded {
+        inner: body.map_err(BodyError::connection).boxed_unsync(),
+        left: limit,
+        limit,
+        upload: Arc::clone(upload),
+    });
+    if announced.lower() > held {
+        return Ok(CallBody::streaming(body.boxed_unsync()));
+    }
+    let reading = read_up_to(&mut body, held);
+    let beginning = tokio::time::timeout(config.body_timeout, reading)
+        .await
+        .map_err(|_| HoldError::TooSlow(crate::model::format_duration(config.body_timeout)))?
+        .map_err(|error| match error {
+            BodyError::TooLarge { limit } => HoldError::TooLarge { limit },
+            other => HoldError::Broken(other),
+        })?;
+    Ok(match beginning {
+        Beginning::Whole(bytes) => CallBody::Held(bytes),
+        Beginning::Part(frames) => CallBody::streaming(Resumed { frames, rest: body }.boxed_unsync()),
+    })
+}
+
+/// What was read of a body.
+enum Beginning {
+    /// All of it.
+    Whole(Bytes),
+    /// Its first frames; more follows.
+    Part(VecDeque<Frame<Bytes>>),
+}
+
+async fn read_up_to<B>(body: &mut Pin<Box<B>>, held: u64) -> Result<Beginning, BodyError>
+where
+    B: Body<Data = Bytes, Error = BodyError>,
+{
+    let mut frames = VecDeque::new();
+    let mut length: u64 = 0;
+    let mut has_trailers = false;
+    while let Some(frame) = body.frame().await {
+        let frame = frame?;
+        length = length.saturating_add(frame.data_ref().map_or(0, |data| data.len() as u64));
+        has_trailers |= frame.is_trailers();
+        frames.push_back(frame);
+        if length > held {
+            return Ok(Beginning::Part(frames));
+        }
+    }
+    if has_trailers {
+        // Held bytes have no place for trailers: what has some streams, from memory.
+        return Ok(Beginning::Part(frames));
+    }
+    let mut parts = frames.into_iter().filter_map(|frame| frame.into_data().ok());
+    Ok(Beginning::Whole(match (parts.next(), parts.next()) {
+        (None, _) => Bytes::new(),
+        (Some(only), None) => only,
+        (Some(first), Some(second)) => {
+            let mut joined = BytesMut::with_capacity(usize::try_from(length).unwrap_or(0));
+            joined.extend_from_slice(&first);
+            joined.extend_from_slice(&second);
+            parts.for_each(|part| joined.extend_from_slice(&part));
+            joined.freeze()
+        }
+    }))
+}
+
+/// A body that ends with an error when it is longer than allowed, and tells its [`Upload`].
+struct Bounded {
+    inner: crate::runner::StreamingBody,
+    left: u64,
+    limit: u64,
+    upload: Arc<Upload>,
+}
+
+impl Body for Bounded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.inner).poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.upload.received.fetch_add(length, Ordering::Relaxed);
+                match this.left.checked_sub(length) {
+                    Some(left) => this.left = left,
+                    None => {
+                        this.upload.set_fate(Fate::TooLarge);
+                        return Poll::Ready(Some(Err(BodyError::TooLarge { limit: this.limit })));
+                    }
+                }
+            }
+            Poll::Ready(Some(Err(_))) => this.upload.set_fate(Fate::Broken),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A body of which some frames were read already.
+struct Resumed<B> {
+    frames: VecDeque<Frame<Bytes>>,
+    rest: Pin<Box<B>>,
+}
+
+impl<B: Body<Data = Bytes, Error = BodyError>> Body for Resumed<B> {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match this.frames.pop_front() {
+            Some(frame) => Poll::Ready(Some(Ok(frame))),
+            None => this.rest.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let read: u64 = self.frames.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(read));
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper.saturating_add(read));
+        }
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ByteSize;
+    use http_body_util::{Full, StreamBody};
+
+    fn config(held: u64, max: u64) -> FrontConfig {
+        FrontConfig { held_body: ByteSize(held), max_body: ByteSize(max), ..FrontConfig::default() }
+    }
+
+    fn chunks(parts: &[&'static str]) -> impl Body<Data = Bytes, Error = std::io::Error> + Send + 'static {
+        let frames: Vec<_> = parts.iter().map(|part| Ok(Frame::data(Bytes::from_static(part.as_bytes())))).collect();
+        StreamBody::new(futures_util::stream::iter(frames))
+    }
+
+    async fn read(body: CallBody) -> Result<Bytes, BodyError> {
+        Ok(body.take().unwrap().collect().await?.to_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_small_body_is_held_whole_and_can_be_replayed() {
+        let upload = Arc::new(Upload::default());
+        let body = hold(chunks(&["ab", "c", "def"]), &config(6, 10), &upload).await.unwrap();
+        assert!(matches!(&body, CallBody::Held(bytes) if bytes == "abcdef"));
+        assert_eq!(upload.received(), 6);
+    }
+
+    #[tokio::test]
+    async fn a_longer_body_streams_with_every_byte_in_its_place() {
+        let upload = Arc::new(Upload::default());
+        let body = hold(chunks(&["ab", "c", "def", "g"]), &config(3, 10), &upload).await.unwrap();
+        assert!(matches!(body, CallBody::Streaming(_)));
+        assert_eq!(upload.received(), 6, "only what was needed to know was read");
+        assert_eq!(read(body).await.unwrap(), "abcdefg");
+        assert_eq!(upload.fate(), Fate::Fine);
+    }
+
+    #[tokio::test]
+    async fn a_body_announced_as_long_is_not_read_before_a_runner_took_the_call() {
+        let upload = Arc::new(Upload::default());
+        let body = hold(Full::new(Bytes::from_static(b"abcdef")), &config(3, 10), &upload).await.unwrap();
+        assert_eq!((upload.received(), body.length()), (0, Some(6)));
+    }
+
+    #[tokio::test]
+    async fn a_body_longer_than_allowed_is_refused_by_its_announcement_and_while_it_streams() {
+        let upload = Arc::new(Upload::default());
+        let announced = hold(Full::new(Bytes::from_static(b"abcdef")), &config(3, 5), &upload).await.unwrap_err();
+        assert_eq!(announced.to_string(), "the body is longer than the 5 bytes allowed");
+        let held = hold(chunks(&["abc", "def"]), &config(10, 5), &upload).await.unwrap_err();
+        assert_eq!(held.to_string(), "the body is longer than the 5 bytes allowed");
+
+        let upload = Arc::new(Upload::default());
+        let streaming = hold(chunks(&["abcd", "ef"]), &config(3, 5), &upload).await.unwrap();
+        assert!(read(streaming).await.is_err());
+        assert_eq!(upload.fate(), Fate::TooLarge);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_the_clients_doing() {
+        let frames = vec![Ok(Frame::data(Bytes::from_static(b"ab"))), Err(std::io::Error::other("gone"))];
+        let upload = Arc::new(Upload::default());
+        let error = hold(StreamBody::new(futures_util::stream::iter(frames)), &config(9, 9), &upload).await.unwrap_err();
+        assert!(matches!(error, HoldError::Broken(_)));
+        assert_eq!(upload.fate(), Fate::Broken);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_arrive_is_given_up() {
+        let never = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
+        let error = hold(never, &config(9, 9), &Arc::new(Upload::default())).await.unwrap_err();
+        assert_eq!(error.to_string(), "the body did not arrive within 1m");
+    }
+}

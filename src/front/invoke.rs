@@ -1,0 +1,344 @@
+//! The way of a call through the front: head → place in the balancer → destination → body → placement → answer.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
+use http_body::Body;
+use tokio::sync::Semaphore;
+
+use super::answer::FrontBody;
+use super::catalog::{Catalog, NoDestination};
+use super::config::FrontConfig;
+use super::held_body::{Fate, HoldError, hold};
+use super::identity::{new_call_id, request_id};
+use super::metrics::FrontMetrics;
+use super::record::Record;
+use super::routes::with_query;
+use crate::executions::Executions;
+use crate::model::{Call, CallHead, CallKind, Outcome};
+use crate::placement::{NotPlaced, Placed, Placement};
+use crate::protocol::{Problem, headers, parse_traceparent, remove_hop_by_hop, remove_internal};
+use crate::runner::http::AnswerFacts;
+use crate::runner::{AnswerBody, CallError};
+use crate::telemetry::trace::{SpanKind, Tracer};
+
+/// Takes calls from clients. Cheap to clone; a [`tower::Service`], so that it can stand behind a listener of ours or inside a program of
+/// yours.
+#[derive(Clone)]
+pub struct Front {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: FrontConfig,
+    catalog: ArcSwap<Catalog>,
+    placement: Placement,
+    executions: Executions,
+    metrics: Arc<FrontMetrics>,
+    tracer: Tracer,
+    /// A place for each call in hand.
+    places: Arc<Semaphore>,
+    options: Vec<CallOption>,
+}
+
+/// What an embedding program wants changed about calls before they are placed: the kind, the deadline, headers, another function.
+/// An error ends the call with that outcome.
+pub type CallOption = Arc<dyn Fn(&mut Call) -> Result<(), CallError> + Send + Sync>;
+
+/// Who sent a request, if the listener knows: put it into the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientAddress(pub SocketAddr);
+
+/// An answer that the front makes itself.
+struct Refuse {
+    outcome: Outcome,
+    detail: String,
+    retry_after: Option<u64>,
+}
+
+impl Refuse {
+    fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
+        Self { outcome, detail: detail.into(), retry_after: None }
+    }
+}
+
+impl Front {
+    /// A front that offers `catalog` and places by `placement`.
+    pub fn new(config: FrontConfig, catalog: Catalog, placement: Placement, metrics: FrontMetrics, tracer: Tracer) -> Self {
+        Self::with_options(config, catalog, placement, metrics, tracer, Vec::new())
+    }
+
+    /// The same, with options that are applied to every call, after those of the request ([`Front::handle_with`]).
+    pub fn with_options(
+        config: FrontConfig,
+        catalog: Catalog,
+        placement: Placement,
+        metrics: FrontMetrics,
+        tracer: Tracer,
+        options: Vec<CallOption>,
+    ) -> Self {
+        let places = Arc::new(Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)));
+        let executions = Executions::new(placement.clone());
+        let catalog = ArcSwap::from_pointee(catalog);
+        Self {
+            shared: Arc::new(Shared {
+                config,
+                catalog,
+                placement,
+                executions,
+                metrics: Arc::new(metrics),
+                tracer,
+                places,
+                options,
+            }),
+        }
+    }
+
+    /// What there is to call now.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.shared.catalog.load_full()
+    }
+
+    /// Replaces what there is to call. Calls under way keep the version they began with.
+    pub fn set_catalog(&self, catalog: Catalog) {
+        self.shared.catalog.store(Arc::new(catalog));
+    }
+
+    /// Waits for the detached calls that are being started.
+    pub async fn close(&self) {
+        self.shared.executions.close().await;
+    }
+
+    /// Answers one request. Dropping the future withdraws a synchronous call.
+    pub async fn handle<B>(&self, request: Request<B>) -> Response<FrontBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.handle_with(request, &[]).await
+    }
+
+    /// Answers one request whose call is changed by `options` first, and then by the front's own, which so have the last word.
+    pub async fn handle_with<B>(&self, request: Request<B>, options: &[CallOption]) -> Response<FrontBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let shared = &*self.shared;
+        let (mut head, body) = request.into_parts();
+        let call_id = new_call_id();
+        let request_id = request_id(&head.headers, call_id);
+        let client_trace =
+            head.headers.get(headers::TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(parse_traceparent);
+        let span = shared.tracer.span("call", SpanKind::Server, &shared.tracer.adopt(client_trace));
+        let place = Arc::clone(&shared.places).try_acquire_owned().ok();
+        let has_place = place.is_some();
+        let mut record = Box::new(Record::begin(call_id, Arc::clone(&shared.metrics), span, place));
+        let is_head = head.method == Method::HEAD;
+        let result = if has_place {
+            self.run(&mut head, body, options, &mut record).await
+        } else {
+            let detail = format!("the balancer has {} calls in hand, as many as it may", shared.config.max_in_flight);
+            Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) })
+        };
+        let (mut answer, outcome) = match result {
+            Ok((answer, outcome)) => (answer, outcome),
+            Err(refuse) => (problem(&refuse, &record), refuse.outcome),
+        };
+        // Twenty-six base 32 digits are always a valid header value.
+        if let Ok(value) = HeaderValue::try_from(call_id.to_string()) {
+            answer.headers_mut().insert(headers::FN_CALL_ID, value);
+        }
+        answer.headers_mut().insert(headers::REQUEST_ID, request_id);
+        let is_bodiless = is_head || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        answer.map(|body| FrontBody::new(body, record, outcome, is_bodiless))
+    }
+
+    async fn run<B>(
+        &self,
+        head: &mut request::Parts,
+        body: B,
+        options: &[CallOption],
+        record: &mut Record,
+    ) -> Result<(Response<AnswerBody>, Outcome), Refuse>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let shared = &*self.shared;
+        let authority = authority(head);
+        let catalog = shared.catalog.load_full();
+        let destination = catalog.destination(&head.method, authority.as_deref(), &head.uri).map_err(not_found)?;
+        record.queued(&destination.function);
+        let kind = match head.headers.get(headers::FN_INVOKE_TYPE) {
+            Some(value) if value == headers::DETACHED => CallKind::Detached,
+            _ => CallKind::Sync,
+        };
+        let deadline = client_timeout(&head.headers)?.map(|timeout| std::time::Instant::now() + timeout);
+        let body = hold(body, &shared.config, &record.upload).await.map_err(|error| match error {
+            HoldError::TooLarge { .. } => Refuse::new(Outcome::BodyTooLarge, error.to_string()),
+            HoldError::TooSlow(_) | HoldError::Broken(_) => Refuse::new(Outcome::BadRequest, error.to_string()),
+        })?;
+        record.running();
+        let original_target = with_query(head.uri.path(), &head.uri);
+        let mut end_to_end = std::mem::take(&mut head.headers);
+        remove_hop_by_hop(&mut end_to_end);
+        remove_internal(&mut end_to_end);
+        // Host and length are written anew for the runner; an expectation was for us.
+        for name in [HOST, CONTENT_LENGTH, EXPECT] {
+            end_to_end.remove(name);
+        }
+        let mut call = Call {
+            id: record.call_id,
+            function: destination.function,
+            kind,
+            intent: destination.intent,
+            head: CallHead {
+                method: head.method.clone(),
+                rest: destination.rest,
+                original_target,
+                authority,
+                headers: end_to_end,
+            },
+            deadline,
+            trace: *record.trace(),
+        };
+        for option in options.iter().chain(&shared.options) {
+            option(&mut call).map_err(|error| Refuse::new(error.outcome, error.detail))?;
+        }
+        let kind = call.kind;
+        let placed = match kind {
+            CallKind::Sync => shared.placement.place(&call, &body).await,
+            CallKind::Detached => shared.executions.start(call, body).await,
+        };
+        self.answer(kind, placed, record)
+    }
+
+    /// What a placement means for the client.
+    fn answer(&self, kind: CallKind, placed: Placed, record: &mut Record) -> Result<(Response<AnswerBody>, Outcome), Refuse> {
+        let Placed { result, report } = placed;
+        let retry_after = report.retry_after;
+        record.report = report;
+        let answer = match result {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => {
+                record.answered(None);
+                return Err(self.blame_upload(error, record));
+            }
+            Err(end) => {
+                record.answered(None);
+                return Err(self.not_placed(&end, retry_after));
+            }
+        };
+        let facts = answer.extensions().get::<AnswerFacts>();
+        record.answered(facts.and_then(|facts| facts.timing));
+        match kind {
+            CallKind::Sync => Ok((answer, Outcome::Ok)),
+            CallKind::Detached => {
+                let mut accepted = Response::new(AnswerBody::empty());
+                *accepted.status_mut() = StatusCode::ACCEPTED;
+                accepted.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+                Ok((accepted, Outcome::Accepted))
+            }
+        }
+    }
+
+    /// An attempt whose body broke on the client's side failed by the client's doing.
+    fn blame_upload(&self, error: CallError, record: &Record) -> Refuse {
+        match record.upload.fate() {
+            Fate::Fine => Refuse::new(error.outcome, error.detail),
+            Fate::TooLarge => {
+                let limit = self.shared.config.max_body.bytes();
+                Refuse::new(Outcome::BodyTooLarge, format!("the body is longer than the {limit} bytes allowed"))
+            }
+            Fate::Broken => Refuse::new(Outcome::ClientGone, "the body broke off"),
+        }
+    }
+
+    fn not_placed(&self, end: &NotPlaced, retry_after: Option<Duration>) -> Refuse {
+        let detail = match end {
+            NotPlaced::PoolFault(error) | NotPlaced::PoolError(error) => error.detail.clone(),
+            NotPlaced::NoRunner => "there was no runner until the time to place the call was up".to_owned(),
+            NotPlaced::PlacerTimeout => "no runner took the call until the time to place it was up".to_owned(),
+            NotPlaced::DeadlineExceeded => "the call's deadline passed before a runner took it".to_owned(),
+            NotPlaced::Rejected => "the placer rejected the call".to_owned(),
+            NotPlaced::BodyGone => "a runner refused after it had read the beginning of the body".to_owned(),
+        };
+        let outcome = end.outcome();
+        let retry_after = (outcome.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| retry_after.map_or(1, whole_seconds));
+        Refuse { retry_after, ..Refuse::new(outcome, detail) }
+    }
+}
+
+impl<B> tower::Service<Request<B>> for Front
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Response = Response<FrontBody>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<FrontBody>, Infallible>>;
+
+    /// Always ready: a call that there is no place for is answered so.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let front = self.clone();
+        Box::pin(async move { Ok(front.handle(request).await) })
+    }
+}
+
+/// The authority that the client asked for: of the target if it has one (RFC 9112 section 3.2.2), else `Host`.
+fn authority(head: &request::Parts) -> Option<String> {
+    let of_target = head.uri.authority().map(|authority| authority.as_str());
+    let of_header = || head.headers.get(HOST).and_then(|value| value.to_str().ok());
+    of_target.or_else(of_header).map(str::to_owned)
+}
+
+/// How long the client says it will wait.
+fn client_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refuse> {
+    let Some(value) = headers.get(headers::CLIENT_TIMEOUT) else { return Ok(None) };
+    let millis = value.to_str().ok().and_then(|text| text.parse::<u32>().ok()).filter(|millis| *millis > 0);
+    millis.map(|millis| Some(Duration::from_millis(millis.into()))).ok_or_else(|| {
+        let name = headers::CLIENT_TIMEOUT;
+        Refuse::new(
+            Outcome::BadRequest,
+            format!("header {name} is {value:?}: expected whole milliseconds from 1 to {}", u32::MAX),
+        )
+    })
+}
+
+fn not_found(why: NoDestination) -> Refuse {
+    let detail = match why {
+        NoDestination::UnknownFunction(name) => format!("there is no function `{name}`"),
+        NoDestination::NoRoute(path) => format!("no route matches {path}"),
+    };
+    Refuse::new(Outcome::NotFound, detail)
+}
+
+/// `Retry-After` counts whole seconds, and 0 would invite a storm.
+fn whole_seconds(after: Duration) -> u64 {
+    after.as_millis().div_ceil(1_000).clamp(1, 3_600) as u64
+}
+
+fn problem(refuse: &Refuse, record: &Record) -> Response<AnswerBody> {
+    let mut problem = Problem::new(refuse.outcome, refuse.detail.clone()).with_call_id(record.call_id);
+    if let Some(seconds) = refuse.retry_after {
+        problem = problem.with_retry_after(seconds);
+    }
+    let (headers, body) = problem.to_parts();
+    let mut response = Response::new(AnswerBody::full(body));
+    *response.status_mut() = problem.status();
+    *response.headers_mut() = headers;
+    response
+}

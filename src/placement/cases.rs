@@ -1,0 +1,394 @@
+//! The ancestor's acceptance cases for placers and the balancer's agent, under their own names, for every placer of this floor.
+//!
+//! Time is paused: a timeout of half a second passes when everything waits, and counts are exact.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::{NotPlaced, Placed, Placement, PlacementMetrics, PlacerChoice, Rules, placer};
+use crate::model::{Call, CallHead, CallId, CallKind, Function, FunctionSpec, Intent, Outcome, RunnerId, TraceContext};
+use crate::pool::{Fault, Member, PoolAnswer, PoolError, RunnerPool, Snapshot, SnapshotPool};
+use crate::protocol::{AgentStatus, RefusalReason};
+use crate::runner::{AnswerBody, Attempt, CallBody, CallError, Refused, RefusedWhy, Runner, RunnerCall, StatusError};
+use crate::telemetry::metrics::{Metrics, MetricsConfig};
+use crate::telemetry::trace::Tracer;
+
+// === test doubles ===
+
+/// A runner with so many slots, whose calls take so long; without slots it refuses always.
+#[derive(Debug)]
+struct Slots {
+    address: String,
+    slots: Semaphore,
+    run: Duration,
+    tried: AtomicU32,
+}
+
+impl Slots {
+    fn new(address: &str, slots: usize, run: Duration) -> Arc<Self> {
+        Arc::new(Self { address: address.into(), slots: Semaphore::new(slots), run, tried: AtomicU32::new(0) })
+    }
+
+    fn full(address: &str) -> Arc<Self> {
+        Self::new(address, 0, Duration::ZERO)
+    }
+
+    fn tried(&self) -> u32 {
+        self.tried.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Runner for Slots {
+    async fn try_exec(&self, _call: RunnerCall<'_>) -> Attempt {
+        self.tried.fetch_add(1, Ordering::Relaxed);
+        match self.slots.try_acquire() {
+            Ok(_slot) => {
+                tokio::time::sleep(self.run).await;
+                Attempt::Committed(Ok(http::Response::new(AnswerBody::full(self.address.clone()))))
+            }
+            Err(_) => Attempt::Refused(Refused::new(RefusedWhy::Agent(RefusalReason::Busy))),
+        }
+    }
+
+    async fn status(&self) -> Result<AgentStatus, StatusError> {
+        Err(StatusError::Unsupported { address: self.address.clone() })
+    }
+
+    async fn close(&self) {}
+
+    fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+/// A pool that counts how often it was asked, and answers by the number of the question, from 1.
+struct Asked<F> {
+    asked: AtomicU32,
+    answer: F,
+}
+
+impl<F: Fn(u32) -> PoolAnswer> Asked<F> {
+    fn new(answer: F) -> Arc<Self> {
+        Arc::new(Self { asked: AtomicU32::new(0), answer })
+    }
+
+    fn asked(&self) -> u32 {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl<F: Fn(u32) -> PoolAnswer + Send + Sync> RunnerPool for Asked<F> {
+    async fn runners(&self, _call: &Call) -> PoolAnswer {
+        (self.answer)(self.asked.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    async fn shutdown(&self) -> Result<(), PoolError> {
+        Ok(())
+    }
+}
+
+fn error(fault: Fault) -> PoolError {
+    PoolError { fault, detail: "the pool's own words".into() }
+}
+
+fn empty(error: Option<PoolError>) -> PoolAnswer {
+    PoolAnswer { snapshot: Arc::new(Snapshot::empty()), error }
+}
+
+fn list(runners: &[Arc<Slots>]) -> Arc<Snapshot> {
+    Arc::new(Snapshot::new(members(runners)).unwrap())
+}
+
+fn members(runners: &[Arc<Slots>]) -> Vec<Member> {
+    runners.iter().map(|runner| Member::new(Arc::clone(runner) as Arc<dyn Runner>)).collect()
+}
+
+const RULES: Rules = Rules {
+    retry_all_delay: Duration::from_millis(10),
+    placer_timeout: Duration::from_millis(500),
+    detached_placer_timeout: Duration::from_millis(300),
+};
+
+fn placement(choice: PlacerChoice, pool: Arc<dyn RunnerPool>) -> Placement {
+    let mut metrics = Metrics::new(&MetricsConfig::default());
+    Placement::new(pool, placer(choice), RULES, PlacementMetrics::declare(&mut metrics), Tracer::disabled())
+}
+
+fn call() -> Call {
+    named_call("f")
+}
+
+fn named_call(name: &str) -> Call {
+    Call {
+        id: CallId::from_parts(1, 1),
+        function: Arc::new(Function::new(FunctionSpec::named(name.parse().unwrap()))),
+        kind: CallKind::Sync,
+        intent: Intent::Invoke,
+        head: CallHead {
+            method: http::Method::POST,
+            rest: String::new(),
+            original_target: "/invoke/f".into(),
+            authority: None,
+            headers: http::HeaderMap::new(),
+        },
+        deadline: None,
+        trace: TraceContext { trace_id: [1; 16], span_id: [1; 8], is_sampled: false },
+    }
+}
+
+async fn place(placement: &Placement, call: &Call) -> Placed {
+    placement.place(call, &CallBody::empty()).await
+}
+
+/// Runs a case once for each placer, each time under a paused clock of its own.
+fn for_every_placer<F: Future<Output = ()>>(case: impl Fn(PlacerChoice) -> F) {
+    for choice in [PlacerChoice::Naive, PlacerChoice::Ch] {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(case(choice));
+    }
+}
+
+// === runner pool and placer, cases 1 to 5 ===
+
+#[test]
+fn case_1_empty_list_user_error() {
+    for_every_placer(|choice| async move {
+        let pool = Asked::new(|_| empty(Some(error(Fault::User))));
+        let began = Instant::now();
+        let placed = place(&placement(choice, pool.clone()), &call()).await;
+        assert_eq!(placed.result.unwrap_err(), NotPlaced::PoolFault(error(Fault::User)));
+        assert_eq!((pool.asked(), began.elapsed()), (1, Duration::ZERO));
+    });
+}
+
+#[test]
+fn case_2_empty_list_no_error() {
+    for_every_placer(|choice| async move {
+        let pool = Asked::new(|_| empty(None));
+        let began = Instant::now();
+        let placed = place(&placement(choice, pool.clone()), &call()).await;
+        let end = placed.result.unwrap_err();
+        assert_eq!((end.outcome(), end.outcome().status().as_u16()), (Outcome::NoRunner, 503));
+        assert_eq!(began.elapsed(), RULES.placer_timeout);
+        assert!(pool.asked() > 1, "asked {} times", pool.asked());
+    });
+}
+
+#[test]
+fn case_3_empty_list_with_service_error() {
+    for_every_placer(|choice| async move {
+        let pool = Asked::new(|_| empty(Some(error(Fault::Service))));
+        let began = Instant::now();
+        let placed = place(&placement(choice, pool.clone()), &call()).await;
+        assert_eq!(placed.result.unwrap_err(), NotPlaced::PoolError(error(Fault::Service)));
+        assert_eq!(began.elapsed(), RULES.placer_timeout);
+        assert!(pool.asked() > 1);
+    });
+}
+
+#[test]
+fn case_4_simple_list_user_error() {
+    for_every_placer(|choice| async move {
+        let runners = [Slots::full("a:1"), Slots::full("b:1")];
+        let snapshot = list(&runners);
+        let pool = Asked::new(move |question| match question {
+            1 | 2 => PoolAnswer::ok(Arc::clone(&snapshot)),
+            _ => empty(Some(error(Fault::User))),
+        });
+        let placed = place(&placement(choice, pool.clone()), &call()).await;
+        assert_eq!(placed.result.unwrap_err(), NotPlaced::PoolFault(error(Fault::User)));
+        assert_eq!(pool.asked(), 3);
+        assert_eq!((runners[0].tried(), runners[1].tried()), (2, 2));
+    });
+}
+
+#[test]
+fn case_5_simple_list_no_error() {
+    for_every_placer(|choice| async move {
+        let runners = [Slots::full("a:1"), Slots::full("b:1")];
+        let pool = Arc::new(SnapshotPool::new(members(&runners)).unwrap());
+        let placed = place(&placement(choice, pool), &call()).await;
+        let end = placed.result.unwrap_err();
+        assert_eq!((end.outcome(), end.outcome().status().as_u16()), (Outcome::PlacerTimeout, 503));
+        assert!(runners[0].tried() > 1);
+        assert!(runners[0].tried().abs_diff(runners[1].tried()) <= 1);
+        assert_eq!(placed.report.attempts, runners[0].tried() + runners[1].tried());
+    });
+}
+
+// === the balancer's agent, cases 6 to 9 ===
+
+#[test]
+fn case_6_one_runner() {
+    for_every_placer(|choice| async move {
+        let runner = Slots::new("a:1", 1, Duration::from_millis(10));
+        let pool = Arc::new(SnapshotPool::new(members(&[runner])).unwrap());
+        let placed = place(&placement(choice, pool), &call()).await;
+        assert!(placed.result.unwrap().is_ok());
+        assert_eq!(placed.report.runner, Some(RunnerId::new("a:1")));
+        assert_eq!((placed.report.attempts, placed.report.latency), (1, Duration::ZERO));
+    });
+}
+
+#[test]
+fn case_7_enforce_timeout_from_context() {
+    for_every_placer(|choice| async move {
+        let runner = Slots::new("a:1", 1, Duration::ZERO);
+        let pool = Arc::new(SnapshotPool::new(members(std::slice::from_ref(&runner))).unwrap());
+        let late = Call { deadline: Some(Instant::now().into_std()), ..call() };
+        let placed = place(&placement(choice, pool), &late).await;
+        assert_eq!(placed.result.unwrap_err(), NotPlaced::DeadlineExceeded);
+        assert_eq!(runner.tried(), 0);
+    });
+}
+
+#[test]
+fn case_8_detached_placer_timeout() {
+    for_every_placer(|choice| async move {
+        let pool = Arc::new(SnapshotPool::new(members(&[Slots::full("a:1")])).unwrap());
+        let detached = Call { kind: CallKind::Detached, ..call() };
+        let began = Instant::now();
+        let placed = place(&placement(choice, pool), &detached).await;
+        assert_eq!(placed.result.unwrap_err(), NotPlaced::PlacerTimeout);
+        assert_eq!(began.elapsed(), RULES.detached_placer_timeout);
+    });
+}
+
+#[test]
+fn case_9_enforce_lb_timeout() {
+    for_every_placer(|choice| async move {
+        let run = Duration::from_millis(10);
+        let pool = Arc::new(SnapshotPool::new(members(&[Slots::new("a:1", 1, run), Slots::new("b:1", 1, run)])).unwrap());
+        let placement = placement(choice, pool);
+        let deadline = Some((Instant::now() + run).into_std());
+        let calls: Vec<Call> = (0..5).map(|_| Call { deadline, ..call() }).collect();
+        let ended = futures_util::future::join_all(calls.iter().map(|call| place(&placement, call))).await;
+        let failed = ended.iter().filter(|placed| matches!(placed.result, Err(NotPlaced::DeadlineExceeded))).count();
+        assert_eq!(failed, 3, "two slots, five calls, no time for a second turn");
+    });
+}
+
+// === static pool, cases 12 and 13 (with runners that nobody can reach: see the runner floor) ===
+
+#[test]
+fn case_13_empty_pool() {
+    for_every_placer(|choice| async move {
+        let pool = Arc::new(SnapshotPool::new(Vec::new()).unwrap());
+        assert!(pool.snapshot().is_empty());
+        assert_eq!(place(&placement(choice, pool.clone()), &call()).await.result.unwrap_err(), NotPlaced::NoRunner);
+        assert_eq!(pool.shutdown().await, Ok(()));
+    });
+}
+
+// === what the ancestor does worse ===
+
+#[test]
+fn a_committed_attempt_is_never_followed_by_another_whatever_its_result() {
+    #[derive(Debug)]
+    struct Fails(AtomicU32);
+
+    #[async_trait]
+    impl Runner for Fails {
+        async fn try_exec(&self, _call: RunnerCall<'_>) -> Attempt {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Attempt::Committed(Err(CallError::new(Outcome::RunnerReset, "lost")))
+        }
+
+        async fn status(&self) -> Result<AgentStatus, StatusError> {
+            Err(StatusError::Unsupported { address: "a".into() })
+        }
+
+        async fn close(&self) {}
+
+        fn address(&self) -> &str {
+            "fails:1"
+        }
+    }
+
+    for_every_placer(|choice| async move {
+        let fails = Arc::new(Fails(AtomicU32::new(0)));
+        let other = Slots::full("b:1");
+        let mut both = members(std::slice::from_ref(&other));
+        both.push(Member::new(fails.clone()));
+        let placed = place(&placement(choice, Arc::new(SnapshotPool::new(both).unwrap())), &call()).await;
+        assert_eq!(placed.result.unwrap().unwrap_err().outcome, Outcome::RunnerReset);
+        assert_eq!(fails.0.load(Ordering::Relaxed), 1);
+        assert!(other.tried() <= 1);
+    });
+}
+
+/// Fn counts a client that leaves while its call waits as `server_busy`.
+#[test]
+fn a_client_that_leaves_is_counted_as_such_and_frees_its_attempt_at_once() {
+    for_every_placer(|choice| async move {
+        let mut metrics = Metrics::new(&MetricsConfig::default());
+        let declared = PlacementMetrics::declare(&mut metrics);
+        let runner = Slots::new("a:1", 1, Duration::from_secs(3_600));
+        let pool = Arc::new(SnapshotPool::new(members(std::slice::from_ref(&runner))).unwrap());
+        let placement = Placement::new(pool, placer(choice), RULES, declared, Tracer::disabled());
+        let call = call();
+        let left = tokio::time::timeout(Duration::from_secs(1), place(&placement, &call)).await;
+        assert!(left.is_err());
+        assert_eq!(runner.slots.available_permits(), 1, "the attempt was withdrawn");
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, metrics.registry()).unwrap();
+        let value = |name: &str| {
+            text.lines().find(|line| line.starts_with(name)).and_then(|line| line.rsplit(' ').next()).map(str::to_owned)
+        };
+        assert_eq!(value("lb_placer_client_cancelled_total").as_deref(), Some("1"));
+        assert_eq!(value("lb_placer_placed_abort_total").as_deref(), Some("1"));
+        assert_eq!(value("lb_placer_timeout_total").as_deref(), Some("0"));
+        assert_eq!(value("lb_placer_attempts_count").as_deref(), Some("1"));
+    });
+}
+
+#[test]
+fn the_latency_includes_every_refusal_and_wait_and_not_the_committed_attempt() {
+    for_every_placer(|choice| async move {
+        let run = Duration::from_millis(100);
+        let pool = Arc::new(SnapshotPool::new(members(&[Slots::new("a:1", 1, run)])).unwrap());
+        let placement = placement(choice, pool);
+        let (first, second) = (call(), call());
+        let (first, second) = tokio::join!(place(&placement, &first), place(&placement, &second));
+        assert_eq!((first.report.latency, first.report.committed), (Duration::ZERO, run));
+        assert_eq!((second.report.latency, second.report.committed), (run, run));
+        assert_eq!(second.report.attempts, 11, "one at once, and one every retry_all_delay");
+    });
+}
+
+/// A runner that joins while a call waits is seen on the next pass.
+#[test]
+fn every_pass_sees_a_fresh_snapshot() {
+    for_every_placer(|choice| async move {
+        let pool = Arc::new(SnapshotPool::new(members(&[Slots::full("a:1")])).unwrap());
+        let placement = placement(choice, pool.clone());
+        let call = call();
+        let (placed, ()) = tokio::join!(place(&placement, &call), async {
+            tokio::time::sleep(Duration::from_millis(95)).await;
+            let gone = pool.replace(members(&[Slots::new("b:1", 1, Duration::ZERO)])).unwrap();
+            assert_eq!(gone.len(), 1);
+        });
+        assert_eq!(placed.report.runner, Some(RunnerId::new("b:1")));
+        assert_eq!(placed.report.latency, Duration::from_millis(100));
+    });
+}
+
+/// Three runners of one slot, thirty calls: what waiting by polling costs, as a number to beat.
+#[test]
+fn thirty_calls_on_three_slots_are_all_placed() {
+    for_every_placer(|choice| async move {
+        let run = Duration::from_millis(20);
+        let runners: Vec<_> = ["a:1", "b:1", "c:1"].map(|address| Slots::new(address, 1, run)).into();
+        let placement = placement(choice, Arc::new(SnapshotPool::new(members(&runners)).unwrap()));
+        let calls: Vec<Call> = (0..30).map(|_| call()).collect();
+        let ended = futures_util::future::join_all(calls.iter().map(|call| place(&placement, call))).await;
+        assert!(ended.iter().all(|placed| matches!(placed.result, Ok(Ok(_)))));
+    });
+}
