@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use ::http::HeaderMap;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -204,11 +203,6 @@ impl Body for AnswerBody {
     fn size_hint(&self) -> SizeHint {
         self.0.size_hint()
     }
-}
-
-/// The length that a head announces, if it does.
-pub(crate) fn announced_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(::http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]
