@@ -5,6 +5,7 @@
 //! * [`exposition`] writes them out in the format that a scraper asks for; [`process`] adds those of the process itself.
 //! * [`trace`] makes spans, cheap when not sampled, and exports them by OTLP when an endpoint is configured.
 //! * [`access_log`] writes one JSON line a call, off the hot path, dropping and counting rather than blocking.
+//! * [`logging`] sets up the program's own log.
 //!
 //! The promise of this floor: whatever becomes of a scraper, a collector or a log file, calls go on at their pace. Every queue
 //! here is bounded, and what does not fit is counted. This floor imports `model` only.
@@ -14,6 +15,7 @@ mod config;
 pub mod exposition;
 mod family;
 mod handle_cache;
+pub mod logging;
 pub mod metrics;
 pub mod process;
 mod timestamp;
