@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 
-use super::{CallOption, Catalog, Front, FrontBody, FrontConfig, FrontMetrics};
+use super::{CallOption, Catalog, Front, FrontBody, FrontConfig, FrontMetrics, FrontTelemetry};
 use crate::model::{ByteSize, CallKind, FunctionSpec, Outcome};
 use crate::placement::{Naive, Placement, PlacementMetrics, Rules};
 use crate::pool::{Member, SnapshotPool};
@@ -16,6 +16,7 @@ use crate::protocol::ServerTiming;
 use crate::runner::doubles::Scripted;
 use crate::runner::http::AnswerFacts;
 use crate::runner::{AnswerBody, Attempt, CallError, Refused, RefusedWhy};
+use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Metrics, MetricsConfig};
 use crate::telemetry::trace::Tracer;
 
@@ -35,8 +36,9 @@ fn bench_with(config: FrontConfig, runner: Scripted, options: Vec<CallOption>) -
     let pool = Arc::new(SnapshotPool::new(vec![Member::new(Arc::new(runner))]).unwrap());
     let placement = Placement::new(pool, Arc::new(Naive), rules, PlacementMetrics::declare(&mut metrics), Tracer::disabled());
     let catalog = Catalog::new(vec![FunctionSpec::named("hello".parse().unwrap())], &[]).unwrap();
-    let declared = FrontMetrics::declare(&mut metrics);
-    Bench { front: Front::with_options(config, catalog, placement, declared, Tracer::disabled(), options), metrics }
+    let declared = Arc::new(FrontMetrics::declare(&mut metrics));
+    let telemetry = FrontTelemetry { metrics: declared, tracer: Tracer::disabled(), access_log: AccessLog::off() };
+    Bench { front: Front::with_options(config, catalog, placement, telemetry, options), metrics }
 }
 
 fn bench(runner: Scripted) -> Bench {

@@ -24,3 +24,4 @@ pub use catalog::{Catalog, CatalogError};
 pub use config::{AdminConfig, Forward, FrontConfig, RouteConfig, ShutdownConfig};
 pub use invoke::{CallOption, ClientAddress, Front};
 pub use metrics::FrontMetrics;
+pub use record::FrontTelemetry;
