@@ -130,6 +130,12 @@ where
     Ok((Box::new(subscriber), LogControl { handle, current: Arc::new(Mutex::new(filter.to_owned())) }))
 }
 
+/// A log that writes nowhere and is nobody's but the test's. The control works while the subscriber lives.
+#[cfg(test)]
+pub(crate) fn detached(filter: &str) -> Result<(Box<dyn Subscriber + Send + Sync>, LogControl), LoggingError> {
+    build(filter, Style::Plain, std::io::sink)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::KeyValue;
-use opentelemetry_otlp::{Protocol, WithExportConfig};
+use opentelemetry_otlp::{Protocol, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanExporter, SpanProcessor};
@@ -45,14 +45,15 @@ pub(super) struct SpanQueue {
 impl SpanQueue {
     /// Starts the exporting thread.
     pub(super) fn start(endpoint: &str, config: &TelemetryConfig, dropped: Counter) -> Result<Self, TracerError> {
-        // The exporter makes its blocking client in a thread of its own, so this works inside of a runtime.
+        let failed = |reason: String| TracerError { endpoint: endpoint.to_owned(), reason };
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
+            .with_http_client(client(config.otlp_timeout).map_err(failed)?)
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
             .with_timeout(config.otlp_timeout)
             .build()
-            .map_err(|error| TracerError { endpoint: endpoint.to_owned(), reason: error.to_string() })?;
+            .map_err(|error| failed(error.to_string()))?;
         Ok(Self::over(exporter, resource(&config.service_name), dropped))
     }
 
@@ -99,6 +100,17 @@ impl SpanQueue {
             }
         }
     }
+}
+
+/// The HTTP client of the exporting thread. It goes straight to the receiver, which is nearby: no proxy of the environment, no
+/// redirection to somebody else.
+fn client(timeout: Duration) -> Result<reqwest::blocking::Client, String> {
+    let make = move || {
+        reqwest::blocking::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(timeout).build()
+    };
+    // A blocking client runs a runtime of its own and refuses to be made on a thread that is in one already.
+    let made = std::thread::Builder::new().name("otlp-client".to_owned()).spawn(make).map_err(|error| error.to_string())?;
+    made.join().map_err(|_| "making the HTTP client panicked".to_owned())?.map_err(|error| error.to_string())
 }
 
 /// Who exports.
