@@ -8,5 +8,8 @@
 //!
 //! This floor imports `model` only.
 
+mod config;
 pub mod metrics;
 pub mod trace;
+
+pub use config::{AccessLogFilter, AccessLogTarget, InvalidTelemetry, LogFormat, TelemetryConfig};
