@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ByteSize, FunctionName, human_duration};
+use crate::model::{ByteSize, FunctionName, InvalidValue, human_duration};
 use crate::server::{ConnectionLimits, Exposure};
 
 /// `[runner]`.
@@ -61,5 +61,43 @@ impl Default for AgentConfig {
             memory_watch: Duration::from_millis(500),
             limits: ConnectionLimits::default(),
         }
+    }
+}
+
+impl AgentConfig {
+    /// The values that cannot be used.
+    pub fn validate(&self) -> Vec<InvalidValue> {
+        let mut invalid: Vec<InvalidValue> = Exposure::check(self.expose, self.listen).into_iter().collect();
+        if self.slots == 0 {
+            invalid.push(InvalidValue::new("slots", "at least 1"));
+        }
+        if self.memory.bytes() == 0 {
+            invalid.push(InvalidValue::new("memory", "more than 0B"));
+        }
+        // Below 8 KiB hyper has no room to read.
+        if !(ByteSize::kib(8)..=ByteSize::mib(16)).contains(&self.max_answer_head) {
+            invalid.push(InvalidValue::new("max_answer_head", "from 8KiB to 16MiB"));
+        }
+        invalid.extend(self.limits.validate().into_iter().map(|value| value.within("limits")));
+        invalid
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_agent_cannot_be_is_named() {
+        assert_eq!(AgentConfig::default().validate(), []);
+        let config = AgentConfig {
+            listen: SocketAddr::from(([0, 0, 0, 0], 9001)),
+            slots: 0,
+            memory: ByteSize(0),
+            max_answer_head: ByteSize(1),
+            ..AgentConfig::default()
+        };
+        let keys: Vec<String> = config.validate().into_iter().map(|value| value.key).collect();
+        assert_eq!(keys, ["listen", "slots", "memory", "max_answer_head"]);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ByteSize, FunctionName, human_duration};
+use crate::model::{ByteSize, FunctionName, InvalidValue, human_duration};
 use crate::server::{ConnectionLimits, Exposure};
 
 /// `[front]`: where clients call.
@@ -44,6 +44,24 @@ impl Default for FrontConfig {
     }
 }
 
+impl FrontConfig {
+    /// The values that cannot be used.
+    pub fn validate(&self) -> Vec<InvalidValue> {
+        let mut invalid: Vec<InvalidValue> = Exposure::check(self.expose, self.listen).into_iter().collect();
+        if self.max_in_flight == 0 {
+            invalid.push(InvalidValue::new("max_in_flight", "at least 1"));
+        }
+        if self.held_body > self.max_body {
+            invalid.push(InvalidValue::new("held_body", format!("at most max_body ({})", self.max_body)));
+        }
+        if self.body_timeout.is_zero() {
+            invalid.push(InvalidValue::new("body_timeout", "more than 0s"));
+        }
+        invalid.extend(self.limits.validate().into_iter().map(|value| value.within("limits")));
+        invalid
+    }
+}
+
 /// `[admin]`: where operators look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -60,6 +78,13 @@ pub struct AdminConfig {
 impl Default for AdminConfig {
     fn default() -> Self {
         Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), expose: None, ready_runners: 1 }
+    }
+}
+
+impl AdminConfig {
+    /// The values that cannot be used.
+    pub fn validate(&self) -> Vec<InvalidValue> {
+        Exposure::check(self.expose, self.listen).into_iter().collect()
     }
 }
 
@@ -90,6 +115,23 @@ pub struct RouteConfig {
     pub forward: Forward,
 }
 
+impl RouteConfig {
+    /// The values that cannot be used. Whether the function exists is not known here.
+    pub fn validate(&self) -> Vec<InvalidValue> {
+        let mut invalid = Vec::new();
+        if !self.path.starts_with('/') || self.path.contains(['?', '#']) {
+            invalid.push(InvalidValue::new("path", "a path that starts with `/` and has no query, such as \"/\" or \"/shop\""));
+        }
+        // A colon would be a port, unless it belongs to an IPv6 address in brackets.
+        let is_host =
+            |host: &str| !host.is_empty() && !host.contains(['/', ' ', '@']) && (host.starts_with('[') || !host.contains(':'));
+        if self.host.as_deref().is_some_and(|host| !is_host(host)) {
+            invalid.push(InvalidValue::new("host", "a host name without scheme, port and path, such as \"shop.example\""));
+        }
+        invalid
+    }
+}
+
 /// `[shutdown]`: how long ending may take.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -105,5 +147,49 @@ pub struct ShutdownConfig {
 impl Default for ShutdownConfig {
     fn default() -> Self {
         Self { grace: Duration::from_secs(2), deadline: Duration::from_secs(30) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(invalid: Vec<InvalidValue>) -> Vec<String> {
+        invalid.into_iter().map(|value| value.key).collect()
+    }
+
+    #[test]
+    fn what_a_front_cannot_be_is_named() {
+        assert_eq!(FrontConfig::default().validate(), []);
+        let mut config = FrontConfig {
+            listen: "0.0.0.0:80".parse().unwrap(),
+            max_in_flight: 0,
+            max_body: ByteSize(1),
+            body_timeout: Duration::ZERO,
+            ..FrontConfig::default()
+        };
+        config.limits.max_streams = 0;
+        assert_eq!(keys(config.validate()), ["listen", "max_in_flight", "held_body", "body_timeout", "limits.max_streams"]);
+        let admin = AdminConfig { listen: "0.0.0.0:81".parse().unwrap(), ..AdminConfig::default() };
+        assert_eq!(keys(admin.validate()), ["listen"]);
+    }
+
+    #[test]
+    fn what_a_route_cannot_be_is_named() {
+        let route = |host: Option<&str>, path: &str| RouteConfig {
+            host: host.map(str::to_owned),
+            path: path.to_owned(),
+            function: "f".parse().unwrap(),
+            forward: Forward::AsIs,
+        };
+        for (host, path) in [(None, "/"), (Some("shop.example"), "/a/b"), (Some("[::1]"), "/")] {
+            assert_eq!(route(host, path).validate(), [], "{host:?} {path}");
+        }
+        for path in ["", "a", "/a?b", "/a#b"] {
+            assert_eq!(keys(route(None, path).validate()), ["path"], "{path}");
+        }
+        for host in ["", "http://shop", "shop:80", "a b"] {
+            assert_eq!(keys(route(Some(host), "/").validate()), ["host"], "{host}");
+        }
     }
 }

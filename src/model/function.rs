@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::byte_size::ByteSize;
+use super::invalid_value::InvalidValue;
 use super::time::human_duration;
 
 /// The name of a function, part of URLs, metric labels and file names.
@@ -88,8 +89,9 @@ pub enum Format {
 
 /// The specification of a function: all that decides how it runs, and nothing else. Its [`Digest`] names this exact version.
 ///
-/// This is both a `[[function]]` table of the configuration and the document that a balancer PUTs to an agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// This is both a `[[function]]` table of the configuration and the document that a balancer PUTs to an agent. Its `Debug` form shows
+/// the names in [`FunctionSpec::config`], never the values.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FunctionSpec {
     /// The name, unique in a configuration.
@@ -162,6 +164,62 @@ impl FunctionSpec {
             concurrency: 0,
             config: BTreeMap::new(),
         }
+    }
+
+    /// The values that cannot be used. Whether a command is needed depends on who runs the function: not looked at here.
+    pub fn validate(&self) -> Vec<InvalidValue> {
+        let mut invalid = Vec::new();
+        for (key, duration) in
+            [("timeout", self.timeout), ("init_timeout", self.init_timeout), ("idle_timeout", self.idle_timeout)]
+        {
+            if duration.is_zero() {
+                invalid.push(InvalidValue::new(key, "more than 0s"));
+            }
+        }
+        if self.memory.bytes() == 0 {
+            invalid.push(InvalidValue::new("memory", "more than 0B"));
+        }
+        if self.format == Format::Exec && self.command.is_empty() {
+            invalid.push(InvalidValue::new("command", "a program: format = \"exec\" runs one for each call"));
+        }
+        if self.command.first().is_some_and(String::is_empty) {
+            invalid.push(InvalidValue::new("command", "a program as first element, not an empty text"));
+        }
+        if self.command.iter().any(|part| part.contains('\0')) {
+            invalid.push(InvalidValue::new("command", "no zero byte in an argument"));
+        }
+        // What execve(2) cannot pass on.
+        for (name, value) in &self.config {
+            if name.is_empty() || name.contains(['=', '\0']) {
+                invalid
+                    .push(InvalidValue::new(format!("config.{name}"), "the name of an environment variable: not empty, no `=`"));
+            } else if value.contains('\0') {
+                invalid.push(InvalidValue::new(format!("config.{name}"), "no zero byte in the value"));
+            }
+        }
+        invalid
+    }
+}
+
+impl fmt::Debug for FunctionSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Taken apart by name, so that a new field cannot be forgotten here.
+        let Self { name, app, format, command, directory, timeout, init_timeout, idle_timeout, memory, concurrency, config } =
+            self;
+        let masked: BTreeMap<&str, &str> = config.keys().map(|key| (key.as_str(), "***")).collect();
+        f.debug_struct("FunctionSpec")
+            .field("name", name)
+            .field("app", app)
+            .field("format", format)
+            .field("command", command)
+            .field("directory", directory)
+            .field("timeout", timeout)
+            .field("init_timeout", init_timeout)
+            .field("idle_timeout", idle_timeout)
+            .field("memory", memory)
+            .field("concurrency", concurrency)
+            .field("config", &masked)
+            .finish()
     }
 }
 
@@ -271,6 +329,23 @@ mod tests {
         digests.dedup();
         assert_eq!(digests.len(), changed.len() + 1);
         assert_eq!(Digest::of(&base), Digest::of(&named("greet")));
+    }
+
+    #[test]
+    fn a_printed_specification_shows_no_secret() {
+        let mut spec = named("greet");
+        spec.config.insert("PASSWORD".into(), "hunter2".into());
+        let printed = format!("{spec:?} {:?}", Function::new(spec.clone()));
+        assert!(printed.contains("PASSWORD") && !printed.contains("hunter2"), "{printed}");
+    }
+
+    #[test]
+    fn what_a_function_cannot_be_is_named() {
+        assert_eq!(named("greet").validate(), []);
+        let mut spec = FunctionSpec { timeout: Duration::ZERO, memory: ByteSize(0), format: Format::Exec, ..named("greet") };
+        spec.config.insert("A=B".into(), "c".into());
+        let invalid: Vec<String> = spec.validate().into_iter().map(|value| value.key).collect();
+        assert_eq!(invalid, ["timeout", "memory", "command", "config.A=B"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod byte_size;
 mod call;
 mod function;
 mod ids;
+mod invalid_value;
 mod outcome;
 mod time;
 
@@ -19,5 +20,6 @@ pub use byte_size::ByteSize;
 pub use call::{Call, CallHead, CallKind, Intent, TraceContext};
 pub use function::{Digest, Format, Function, FunctionName, FunctionSpec, InvalidName};
 pub use ids::{CallId, IncarnationId, InvalidId, RunnerId};
+pub use invalid_value::InvalidValue;
 pub use outcome::Outcome;
 pub use time::{ParseDurationError, format_duration, human_duration, option_human_duration, parse_duration};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::placing::Rules;
-use crate::model::human_duration;
+use crate::model::{InvalidValue, human_duration};
 
 /// The strategies that a configuration can name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,21 @@ impl Default for PlacementConfig {
 }
 
 impl PlacementConfig {
+    /// The values that cannot be used.
+    pub fn validate(&self) -> Vec<InvalidValue> {
+        [
+            // Without a pause a call that nobody takes would spin.
+            ("retry_all_delay", self.retry_all_delay),
+            ("placer_timeout", self.placer_timeout),
+            ("detached_placer_timeout", self.detached_placer_timeout),
+            ("attempt_timeout", self.attempt_timeout),
+        ]
+        .into_iter()
+        .filter(|(_, duration)| duration.is_zero())
+        .map(|(key, _)| InvalidValue::new(key, "more than 0s"))
+        .collect()
+    }
+
     /// The times that the placing loop obeys.
     pub const fn rules(&self) -> Rules {
         Rules {
@@ -59,5 +74,17 @@ impl PlacementConfig {
             placer_timeout: self.placer_timeout,
             detached_placer_timeout: self.detached_placer_timeout,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_zero_are_named() {
+        assert_eq!(PlacementConfig::default().validate(), []);
+        let config = PlacementConfig { retry_all_delay: Duration::ZERO, ..PlacementConfig::default() };
+        assert_eq!(config.validate(), [InvalidValue::new("retry_all_delay", "more than 0s")]);
     }
 }

@@ -1,12 +1,12 @@
 //! `[pool]`: which runners there are and how they are spoken to.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::DuplicateRunner;
-use crate::model::{human_duration, option_human_duration};
+use crate::model::{InvalidValue, human_duration, option_human_duration};
 use crate::runner::http::{HttpRunnerSettings, InvalidAddress, Protocol, RunnerAddress};
 
 /// `[pool]`.
@@ -44,9 +44,12 @@ impl Default for PoolConfig {
     }
 }
 
-/// A `[pool]` that cannot be used.
+/// A `[pool]` of which no runners could be made.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidPoolConfig {
+    /// A value that [`PoolConfig::validate`] does not let through.
+    #[error("pool.{}: expected {}", .0.key, .0.expected)]
+    Value(InvalidValue),
     /// A runner has no proper address.
     #[error("pool.runners[{index}]: {source}")]
     Address {
@@ -55,51 +58,41 @@ pub enum InvalidPoolConfig {
         /// What is wrong with it.
         source: InvalidAddress,
     },
-    /// A runner is there twice.
-    #[error("pool.runners[{index}] is `{address}`, as is pool.runners[{first}]: expected every runner once")]
-    Duplicate {
-        /// Its place in the list, from 0.
-        index: usize,
-        /// The place of the same runner before.
-        first: usize,
-        /// The runner.
-        address: String,
-    },
     /// Two runners are known by one name, which the checks before do not let through.
     #[error("pool.runners: {0}")]
     OneName(#[from] DuplicateRunner),
-    /// A status that is no error cannot be a refusal.
-    #[error("pool.refusal_statuses has {status}: expected statuses from 400 to 599")]
-    RefusalStatus {
-        /// The status.
-        status: u16,
-    },
-    /// No connection can be made in no time.
-    #[error("pool.connect_timeout is 0s: expected a duration above zero, such as \"1s\"")]
-    ConnectTimeout,
 }
 
 impl PoolConfig {
-    /// Checks everything that can be checked without asking a runner.
-    ///
-    /// # Errors
-    /// The first value that is wrong, with its key and what was expected.
-    pub fn validate(&self) -> Result<(), InvalidPoolConfig> {
-        let mut seen = HashMap::with_capacity(self.runners.len());
+    /// The values that cannot be used. Nothing is asked of any runner.
+    pub fn validate(&self) -> Vec<InvalidValue> {
+        let mut invalid = Vec::new();
+        let mut seen = HashSet::with_capacity(self.runners.len());
         for (index, text) in self.runners.iter().enumerate() {
-            let address: RunnerAddress = text.parse().map_err(|source| InvalidPoolConfig::Address { index, source })?;
-            let place = (address.host().to_owned(), address.port());
-            if let Some(first) = seen.insert(place, index) {
-                return Err(InvalidPoolConfig::Duplicate { index, first, address: text.clone() });
+            let key = || format!("runners[{index}]");
+            match text.parse::<RunnerAddress>() {
+                Err(_) => {
+                    invalid.push(InvalidValue::new(
+                        key(),
+                        "host:port, such as \"10.0.0.7:9001\", \"runner-1:9001\" or \"[::1]:9001\"",
+                    ));
+                }
+                Ok(address) if !seen.insert((address.host().to_owned(), address.port())) => {
+                    invalid.push(InvalidValue::new(key(), "each runner once"));
+                }
+                Ok(_) => {}
             }
         }
-        if let Some(status) = self.refusal_statuses.iter().copied().find(|status| !(400..=599).contains(status)) {
-            return Err(InvalidPoolConfig::RefusalStatus { status });
-        }
         if self.connect_timeout.is_zero() {
-            return Err(InvalidPoolConfig::ConnectTimeout);
+            invalid.push(InvalidValue::new("connect_timeout", "more than 0s"));
         }
-        Ok(())
+        if self.idle_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            invalid.push(InvalidValue::new("idle_timeout", "more than 0s; max_idle_connections = 0 keeps none"));
+        }
+        if self.refusal_statuses.iter().any(|status| !(400..=599).contains(status)) {
+            invalid.push(InvalidValue::new("refusal_statuses", "statuses from 400 to 599"));
+        }
+        invalid
     }
 
     /// The settings of every runner of this pool. `attempt_timeout` is that of `[placement]`.
@@ -124,30 +117,17 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_pool_names_the_key_the_value_and_what_was_expected() {
-        let wrong = [
-            (
-                pool(&["127.0.0.1:9001", "9002"]),
-                "pool.runners[1]: `9002` is not the address of a runner: it has no port; expected `host:port`, such as",
-            ),
-            (
-                pool(&["Runner:9001", "other:9001", "runner:9001"]),
-                "pool.runners[2] is `runner:9001`, as is pool.runners[0]: expected every runner once",
-            ),
-            (
-                PoolConfig { refusal_statuses: vec![503, 200], ..pool(&[]) },
-                "pool.refusal_statuses has 200: expected statuses from 400 to 599",
-            ),
-            (
-                PoolConfig { connect_timeout: Duration::ZERO, ..pool(&[]) },
-                "pool.connect_timeout is 0s: expected a duration above zero",
-            ),
-        ];
-        for (config, expected) in wrong {
-            let error = config.validate().unwrap_err().to_string();
-            assert!(error.starts_with(expected), "{error}");
-        }
-        assert_eq!(pool(&["127.0.0.1:9001", "127.0.0.1:9002", "[::1]:9001"]).validate(), Ok(()));
+    fn what_a_pool_cannot_be_is_named() {
+        assert_eq!(PoolConfig::default().validate(), []);
+        let config = PoolConfig {
+            runners: vec!["a:1".into(), "a:1".into(), "b".into()],
+            connect_timeout: Duration::ZERO,
+            idle_timeout: Some(Duration::ZERO),
+            refusal_statuses: vec![503, 200],
+            ..PoolConfig::default()
+        };
+        let keys: Vec<String> = config.validate().into_iter().map(|value| value.key).collect();
+        assert_eq!(keys, ["runners[1]", "runners[2]", "connect_timeout", "idle_timeout", "refusal_statuses"]);
     }
 
     #[test]

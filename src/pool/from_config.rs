@@ -44,7 +44,9 @@ impl ConfiguredPool {
     /// # Errors
     /// The first value of the configuration that is wrong; then nothing has changed.
     pub fn reload(&self, config: &PoolConfig, attempt_timeout: Duration) -> Result<Vec<Member>, InvalidPoolConfig> {
-        config.validate()?;
+        if let Some(invalid) = config.validate().into_iter().next() {
+            return Err(InvalidPoolConfig::Value(invalid));
+        }
         let wanted = config.runner_settings(attempt_timeout);
         let mut settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
         let current = self.pool.snapshot();
@@ -123,7 +125,10 @@ mod tests {
     fn a_wrong_reload_changes_nothing() {
         let pool = pool(&config(&["a:1"])).unwrap();
         let before = pool.pool().snapshot();
-        for (wrong, named) in [(config(&["b:1", "nonsense"]), "`nonsense`"), (config(&["b:1", "B:1"]), "`B:1`")] {
+        for (wrong, named) in [
+            (config(&["b:1", "nonsense"]), "runners[1]: expected host:port"),
+            (config(&["b:1", "B:1"]), "runners[1]: expected each runner once"),
+        ] {
             let error = pool.reload(&wrong, ATTEMPT_TIMEOUT).unwrap_err().to_string();
             assert!(error.contains(named), "{error}");
         }

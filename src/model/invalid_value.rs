@@ -1,0 +1,25 @@
+//! What a configuration struct says about itself: this value is well formed and cannot be used.
+
+/// A value of a configuration that cannot be used. Each configuration struct has a `validate` that lists them; `config` knows where the
+/// value came from and tells the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidValue {
+    /// The value's key, relative to the struct: `listen`, `limits.max_headers`.
+    pub key: String,
+    /// What would have been right, to be read after "expected": `at least 1`.
+    pub expected: String,
+}
+
+impl InvalidValue {
+    /// The value of `key` should have been `expected`.
+    pub fn new(key: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self { key: key.into(), expected: expected.into() }
+    }
+
+    /// The same value, seen from the struct that holds this one under `parent`.
+    #[must_use]
+    pub fn within(mut self, parent: &str) -> Self {
+        self.key = format!("{parent}.{}", self.key);
+        self
+    }
+}
