@@ -19,8 +19,7 @@ use super::catalog::{Catalog, NoDestination};
 use super::config::FrontConfig;
 use super::held_body::{Fate, HoldError, hold};
 use super::identity::{new_call_id, request_id};
-use super::metrics::FrontMetrics;
-use super::record::Record;
+use super::record::{FrontTelemetry, Record};
 use super::routes::with_query;
 use crate::executions::Executions;
 use crate::model::{Call, CallHead, CallKind, Outcome};
@@ -28,7 +27,7 @@ use crate::placement::{NotPlaced, Placed, Placement};
 use crate::protocol::{Problem, headers, parse_traceparent, remove_hop_by_hop, remove_internal};
 use crate::runner::http::AnswerFacts;
 use crate::runner::{AnswerBody, CallError};
-use crate::telemetry::trace::{SpanKind, Tracer};
+use crate::telemetry::trace::SpanKind;
 
 /// Takes calls from clients. Cheap to clone; a [`tower::Service`], so that it can stand behind a listener of ours or inside a program of
 /// yours.
@@ -42,11 +41,15 @@ struct Shared {
     catalog: ArcSwap<Catalog>,
     placement: Placement,
     executions: Executions,
-    metrics: Arc<FrontMetrics>,
-    tracer: Tracer,
+    telemetry: FrontTelemetry,
     /// A place for each call in hand.
     places: Arc<Semaphore>,
+    options: Vec<CallOption>,
 }
+
+/// What an embedding program wants changed about calls before they are placed: the kind, the deadline, headers, another function.
+/// An error ends the call with that outcome.
+pub type CallOption = Arc<dyn Fn(&mut Call) -> Result<(), CallError> + Send + Sync>;
 
 /// Who sent a request, if the listener knows: put it into the request's extensions.
 #[derive(Clone, Copy, Debug)]
@@ -67,11 +70,22 @@ impl Refuse {
 
 impl Front {
     /// A front that offers `catalog` and places by `placement`.
-    pub fn new(config: FrontConfig, catalog: Catalog, placement: Placement, metrics: FrontMetrics, tracer: Tracer) -> Self {
+    pub fn new(config: FrontConfig, catalog: Catalog, placement: Placement, telemetry: FrontTelemetry) -> Self {
+        Self::with_options(config, catalog, placement, telemetry, Vec::new())
+    }
+
+    /// The same, with options that are applied to every call, after those of the request ([`Front::handle_with`]).
+    pub fn with_options(
+        config: FrontConfig,
+        catalog: Catalog,
+        placement: Placement,
+        telemetry: FrontTelemetry,
+        options: Vec<CallOption>,
+    ) -> Self {
         let places = Arc::new(Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)));
         let executions = Executions::new(placement.clone());
         let catalog = ArcSwap::from_pointee(catalog);
-        Self { shared: Arc::new(Shared { config, catalog, placement, executions, metrics: Arc::new(metrics), tracer, places }) }
+        Self { shared: Arc::new(Shared { config, catalog, placement, executions, telemetry, places, options }) }
     }
 
     /// What there is to call now.
@@ -95,19 +109,30 @@ impl Front {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        self.handle_with(request, &[]).await
+    }
+
+    /// Answers one request whose call is changed by `options` first, and then by the front's own, which so have the last word.
+    pub async fn handle_with<B>(&self, request: Request<B>, options: &[CallOption]) -> Response<FrontBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let shared = &*self.shared;
         let (mut head, body) = request.into_parts();
         let call_id = new_call_id();
         let request_id = request_id(&head.headers, call_id);
         let client_trace =
             head.headers.get(headers::TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(parse_traceparent);
-        let span = shared.tracer.span("call", SpanKind::Server, &shared.tracer.adopt(client_trace));
+        let tracer = &shared.telemetry.tracer;
+        let span = tracer.span("call", SpanKind::Server, &tracer.adopt(client_trace));
         let place = Arc::clone(&shared.places).try_acquire_owned().ok();
         let has_place = place.is_some();
-        let mut record = Box::new(Record::begin(call_id, Arc::clone(&shared.metrics), span, place));
+        let mut record = Box::new(Record::begin(call_id, &shared.telemetry, span, place, &head));
+        record.sent_by(&request_id, head.extensions.get::<ClientAddress>().map(|client| client.0));
         let is_head = head.method == Method::HEAD;
         let result = if has_place {
-            self.run(&mut head, body, &mut record).await
+            self.run(&mut head, body, options, &mut record).await
         } else {
             let detail = format!("the balancer has {} calls in hand, as many as it may", shared.config.max_in_flight);
             Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) })
@@ -121,6 +146,7 @@ impl Front {
             answer.headers_mut().insert(headers::FN_CALL_ID, value);
         }
         answer.headers_mut().insert(headers::REQUEST_ID, request_id);
+        record.status = Some(answer.status());
         let is_bodiless = is_head || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         answer.map(|body| FrontBody::new(body, record, outcome, is_bodiless))
     }
@@ -129,6 +155,7 @@ impl Front {
         &self,
         head: &mut request::Parts,
         body: B,
+        options: &[CallOption],
         record: &mut Record,
     ) -> Result<(Response<AnswerBody>, Outcome), Refuse>
     where
@@ -158,7 +185,7 @@ impl Front {
         for name in [HOST, CONTENT_LENGTH, EXPECT] {
             end_to_end.remove(name);
         }
-        let call = Call {
+        let mut call = Call {
             id: record.call_id,
             function: destination.function,
             kind,
@@ -173,6 +200,10 @@ impl Front {
             deadline,
             trace: *record.trace(),
         };
+        for option in options.iter().chain(&shared.options) {
+            option(&mut call).map_err(|error| Refuse::new(error.outcome, error.detail))?;
+        }
+        let kind = call.kind;
         let placed = match kind {
             CallKind::Sync => shared.placement.place(&call, &body).await,
             CallKind::Detached => shared.executions.start(call, body).await,

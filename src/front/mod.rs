@@ -8,11 +8,14 @@
 
 pub mod admin;
 mod answer;
+#[cfg(test)]
+mod cases;
 mod catalog;
 mod config;
 mod held_body;
 mod identity;
 mod invoke;
+mod listen;
 mod metrics;
 mod record;
 mod routes;
@@ -20,5 +23,7 @@ mod routes;
 pub use answer::FrontBody;
 pub use catalog::{Catalog, CatalogError};
 pub use config::{AdminConfig, Forward, FrontConfig, RouteConfig, ShutdownConfig};
-pub use invoke::{ClientAddress, Front};
+pub use invoke::{CallOption, ClientAddress, Front};
+pub use listen::serve;
 pub use metrics::FrontMetrics;
+pub use record::FrontTelemetry;

@@ -3,26 +3,46 @@
 //! A record tells exactly once: when its answer ended, or when it is dropped before, which means that the client went away. So nothing that
 //! happens to a connection can leave a call uncounted.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{HeaderValue, StatusCode, header, request};
 
 use super::held_body::Upload;
 use super::metrics::{FrontMetrics, Handles};
-use crate::model::{CallId, Outcome};
+use super::routes::with_query;
+use crate::model::{CallId, Function, Outcome, TraceContext};
 use crate::placement::Report;
+use crate::protocol::ServerTiming;
+use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::metrics::observe;
-use crate::telemetry::trace::Span;
+use crate::telemetry::trace::{Span, Tracer};
+
+/// Where the front tells what happened.
+#[derive(Clone)]
+pub struct FrontTelemetry {
+    /// The front's families.
+    pub metrics: Arc<FrontMetrics>,
+    /// Makes the span of each call.
+    pub tracer: Tracer,
+    /// Gets a line for each call.
+    pub access_log: AccessLog,
+}
 
 /// The record of one call.
 pub(super) struct Record {
     pub(super) call_id: CallId,
-    pub(super) function: Option<Arc<crate::model::Function>>,
     pub(super) upload: Arc<Upload>,
     pub(super) report: Report,
-    /// What the function itself took, if the runner said so.
-    pub(super) execution: Duration,
     pub(super) bytes_out: u64,
-    metrics: Arc<FrontMetrics>,
+    pub(super) status: Option<StatusCode>,
+    /// The line of the access log, as far as it is known; absent when nobody reads it.
+    line: Option<Box<Entry>>,
+    function: Option<Arc<Function>>,
+    /// What the function itself took, if the runner said so.
+    execution: Duration,
+    telemetry: FrontTelemetry,
     handles: Arc<Handles>,
     span: Span,
     began: Instant,
@@ -45,22 +65,27 @@ enum Phase {
 }
 
 impl Record {
+    /// Begins with the head of the request. A call for which there is no place has none to free.
     pub(super) fn begin(
         call_id: CallId,
-        metrics: Arc<FrontMetrics>,
+        telemetry: &FrontTelemetry,
         span: Span,
         place: Option<tokio::sync::OwnedSemaphorePermit>,
+        head: &request::Parts,
     ) -> Self {
-        metrics.in_flight().inc();
+        telemetry.metrics.in_flight().inc();
+        let line = telemetry.access_log.is_on().then(|| Box::new(line(call_id, span.context(), head)));
         Self {
             call_id,
-            function: None,
             upload: Arc::default(),
             report: Report::default(),
-            execution: Duration::ZERO,
             bytes_out: 0,
-            handles: metrics.handles(""),
-            metrics,
+            status: None,
+            line,
+            function: None,
+            execution: Duration::ZERO,
+            handles: telemetry.metrics.handles(""),
+            telemetry: telemetry.clone(),
             span,
             began: Instant::now(),
             held: None,
@@ -71,9 +96,17 @@ impl Record {
         }
     }
 
+    /// The request's id, and who sent it, if the listener knows.
+    pub(super) fn sent_by(&mut self, request_id: &HeaderValue, client: Option<SocketAddr>) {
+        if let Some(line) = &mut self.line {
+            line.request_id = request_id.to_str().ok().map(str::to_owned);
+            line.client = client;
+        }
+    }
+
     /// The call is for this function; its body is about to be received.
-    pub(super) fn queued(&mut self, function: &Arc<crate::model::Function>) {
-        self.handles = self.metrics.handles(function.name().as_str());
+    pub(super) fn queued(&mut self, function: &Arc<Function>) {
+        self.handles = self.telemetry.metrics.handles(function.name().as_str());
         self.handles.calls.inc();
         self.span.text("runpool.function", function.name().as_str());
         self.function = Some(Arc::clone(function));
@@ -87,7 +120,7 @@ impl Record {
     }
 
     /// The head of the answer is ready.
-    pub(super) fn answered(&mut self, timing: Option<crate::protocol::ServerTiming>) {
+    pub(super) fn answered(&mut self, timing: Option<ServerTiming>) {
         self.answered = Some(Instant::now());
         self.enter(Phase::Outside);
         if let Some(timing) = timing {
@@ -98,7 +131,7 @@ impl Record {
     }
 
     /// The trace context of work below this call.
-    pub(super) const fn trace(&self) -> &crate::model::TraceContext {
+    pub(super) const fn trace(&self) -> &TraceContext {
         self.span.context()
     }
 
@@ -108,23 +141,49 @@ impl Record {
             return;
         }
         self.enter(Phase::Outside);
-        self.metrics.in_flight().dec();
-        let now = Instant::now();
+        let metrics = &self.telemetry.metrics;
+        metrics.in_flight().dec();
+        let total = self.began.elapsed();
         let function = self.function.as_ref().map_or("", |function| function.name().as_str());
         self.handles.ended(outcome).inc();
         self.handles.request_bytes.inc_by(self.upload.received());
         self.handles.answer_bytes.inc_by(self.bytes_out);
-        if let Some(by_outcome) = self.metrics.by_outcome(&self.handles, function, outcome) {
-            observe(&by_outcome.call_seconds, now.saturating_duration_since(self.began));
-            let placed = self.held.map(|held| self.answered.unwrap_or(now).saturating_duration_since(held));
-            if let Some(placed) = placed {
-                observe(&by_outcome.call_latency, placed.saturating_sub(self.execution));
+        if let Some(by_outcome) = metrics.by_outcome(&self.handles, function, outcome) {
+            observe(&by_outcome.call_seconds, total);
+            if let Some(held) = self.held {
+                let head = self.answered.unwrap_or_else(Instant::now).saturating_duration_since(held);
+                observe(&by_outcome.call_latency, head.saturating_sub(self.execution));
             }
         }
         self.span.text("runpool.outcome", outcome.as_str());
+        if let Some(status) = self.status {
+            self.span.status(status);
+        }
         if !matches!(outcome, Outcome::Ok | Outcome::Accepted) {
             self.span.fail(outcome.as_str());
         }
+        self.write_line(outcome, total);
+    }
+
+    fn write_line(&mut self, outcome: Outcome, total: Duration) {
+        let Some(line) = self.line.take() else { return };
+        let report = std::mem::take(&mut self.report);
+        let was_placed = self.held.is_some();
+        self.telemetry.access_log.record(Entry {
+            function: self.function.as_ref().map(|function| function.name().clone()),
+            status: self.status.map(|status| status.as_u16()),
+            outcome,
+            attempts: report.attempts,
+            refusals: report.refusals,
+            runner: report.runner,
+            bytes_in: Some(self.upload.received()),
+            bytes_out: Some(self.bytes_out),
+            total: Some(total),
+            queue: was_placed.then_some(report.waited),
+            place: was_placed.then_some(report.latency),
+            first_byte: self.answered.map(|answered| answered.saturating_duration_since(self.began)),
+            ..*line
+        });
     }
 
     fn enter(&mut self, next: Phase) {
@@ -148,6 +207,14 @@ impl Record {
         }
         self.phase = next;
     }
+}
+
+/// The line as far as the head tells it.
+fn line(call_id: CallId, trace: &TraceContext, head: &request::Parts) -> Entry {
+    let user_agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let target = with_query(head.uri.path(), &head.uri);
+    let entry = Entry::new(SystemTime::now(), head.method.clone(), target, Outcome::ClientGone);
+    Entry { call_id: Some(call_id), trace_id: Some(trace.trace_id), version: head.version, user_agent, ..entry }
 }
 
 impl Drop for Record {

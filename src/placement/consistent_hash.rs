@@ -167,3 +167,170 @@ impl Hash for Key<'_> {
         state.write(self.0.as_bytes());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashMap, HashSet};
+    use std::time::Instant;
+
+    use async_trait::async_trait;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::placement::{Naive, Pass};
+    use crate::pool::Member;
+    use crate::protocol::AgentStatus;
+    use crate::runner::{Attempt, Refused, RefusedWhy, Runner, RunnerCall, StatusError};
+
+    #[derive(Debug)]
+    struct Named(String);
+
+    #[async_trait]
+    impl Runner for Named {
+        async fn try_exec(&self, _call: RunnerCall<'_>) -> Attempt {
+            Attempt::Refused(Refused::new(RefusedWhy::Closed))
+        }
+
+        async fn status(&self) -> Result<AgentStatus, StatusError> {
+            Err(StatusError::Unsupported { address: self.0.clone() })
+        }
+
+        async fn close(&self) {}
+
+        fn address(&self) -> &str {
+            &self.0
+        }
+    }
+
+    fn snapshot<N: AsRef<str>>(names: &[N]) -> Snapshot {
+        let member = |name: &N| Member::new(Arc::new(Named(name.as_ref().to_owned())));
+        Snapshot::new(names.iter().map(member).collect()).unwrap()
+    }
+
+    fn names(count: usize) -> Vec<String> {
+        (0..count).map(|number| format!("10.0.0.{number}:9001")).collect()
+    }
+
+    fn prepared(snapshot: &Snapshot) -> ConsistentHash {
+        let placer = ConsistentHash::default();
+        placer.observe(PlacerEvent::PoolChanged(snapshot));
+        placer
+    }
+
+    /// Everybody whom a pass tries, in order.
+    fn walk(placer: &dyn Placer, snapshot: &Snapshot, key: &str, draw: u64) -> Vec<u32> {
+        let mut pass = Pass { draw, ..Pass::default() };
+        let mut tried = Vec::new();
+        while let Decision::Try(position) = placer.decide(Question { snapshot, key, now: Instant::now(), pass: &mut pass }) {
+            tried.push(position);
+            pass.tried += 1;
+            assert!(tried.len() <= snapshot.len(), "{tried:?} goes on too long");
+        }
+        tried
+    }
+
+    fn first(placer: &dyn Placer, snapshot: &Snapshot, key: &str) -> RunnerId {
+        let position = walk(placer, snapshot, key, 0)[0];
+        snapshot.members()[position as usize].id.clone()
+    }
+
+    /// W1: with two runners Fn's placer sends every function to one; with three, nobody gets the second.
+    #[test]
+    fn every_runner_is_somebodys_first() {
+        for runners in [2, 3, 4, 5, 8, 10] {
+            let snapshot = snapshot(&names(runners));
+            let placer = prepared(&snapshot);
+            let mut share: HashMap<RunnerId, u32> = HashMap::new();
+            for key in 0..2_000 {
+                *share.entry(first(&placer, &snapshot, &format!("function-{key}"))).or_default() += 1;
+            }
+            let fair = 2_000 / runners as u32;
+            assert_eq!(share.len(), runners);
+            assert!(share.values().all(|share| *share > fair / 2 && *share < fair * 2), "{runners} runners: {share:?}");
+        }
+    }
+
+    /// W1: balancers that were given the same runners in another order agree, whoever came first.
+    #[test]
+    fn the_order_of_the_list_and_its_history_do_not_matter() {
+        let mut given = names(20);
+        let (one, ring_at_once) = (snapshot(&given), ConsistentHash::default());
+        ring_at_once.observe(PlacerEvent::PoolChanged(&one));
+        let grown = ConsistentHash::default();
+        for count in 1..20 {
+            grown.observe(PlacerEvent::PoolChanged(&snapshot(&given[20 - count..])));
+        }
+        given.reverse();
+        let other = snapshot(&given);
+        grown.observe(PlacerEvent::PoolChanged(&other));
+        for key in 0..500 {
+            let key = format!("function-{key}");
+            assert_eq!(first(&ring_at_once, &one, &key), first(&grown, &other, &key));
+        }
+    }
+
+    #[test]
+    fn a_runner_that_leaves_moves_only_its_own_functions() {
+        let all = names(10);
+        let (before, after) = (snapshot(&all), snapshot(&all[1..]));
+        let placer = prepared(&before);
+        let keys: Vec<String> = (0..1_000).map(|key| format!("function-{key}")).collect();
+        let firsts: Vec<RunnerId> = keys.iter().map(|key| first(&placer, &before, key)).collect();
+        let gone = before.members()[0].id.clone();
+        placer.observe(PlacerEvent::PoolChanged(&after));
+        for (key, was) in keys.iter().zip(&firsts) {
+            let is = first(&placer, &after, key);
+            assert!(is == *was || *was == gone, "{key} moved from {was} to {is}");
+        }
+    }
+
+    /// Only the functions of a runner that left go somewhere else for that moment.
+    #[test]
+    fn until_the_new_ring_is_made_the_former_one_decides() {
+        let all = names(10);
+        let (before, after) = (snapshot(&all), snapshot(&all[1..]));
+        let (placer, told) = (prepared(&before), prepared(&after));
+        let gone = &before.members()[0].id;
+        let keys = (0..200).map(|key| format!("function-{key}"));
+        for key in keys.filter(|key| first(&placer, &before, key) != *gone) {
+            assert_eq!(first(&placer, &after, &key), first(&told, &after, &key));
+        }
+    }
+
+    /// W1: Fn's hash divides by zero for some keys; the package panics on an empty ring.
+    #[test]
+    fn an_empty_pool_parks() {
+        let empty = Snapshot::empty();
+        for placer in [ConsistentHash::default(), prepared(&empty)] {
+            assert_eq!(walk(&placer, &empty, "f", 0), Vec::<u32>::new());
+        }
+    }
+
+    /// The mapping is a contract between balancers of different versions.
+    #[test]
+    fn the_mapping_does_not_change_between_versions() {
+        let snapshot = snapshot(&names(5));
+        let placer = prepared(&snapshot);
+        let firsts: Vec<u32> =
+            ["", "a", "hello", "resize", "01M80TE9PJFW00008ZJ0000002"].map(|key| walk(&placer, &snapshot, key, 0)[0]).into();
+        assert_eq!(firsts, EXPECTED_FIRSTS);
+    }
+
+    const EXPECTED_FIRSTS: [u32; 5] = [1, 1, 2, 0, 1];
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn a_pass_tries_every_runner_once(count in 0..40_usize, stale in 0..40_usize, key in ".{0,30}", draw: u64) {
+            let snapshot_now = snapshot(&names(count));
+            let stale_ring = prepared(&snapshot(&names(stale)));
+            let placers: [&dyn Placer; 3] = [&prepared(&snapshot_now), &stale_ring, &Naive];
+            for placer in placers {
+                let tried = walk(placer, &snapshot_now, &key, draw);
+                let distinct: HashSet<u32> = tried.iter().copied().collect();
+                prop_assert_eq!(tried.len(), count);
+                prop_assert_eq!(distinct.len(), count);
+            }
+        }
+    }
+}

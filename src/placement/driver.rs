@@ -46,6 +46,10 @@ pub struct Report {
     pub runner: Option<RunnerId>,
     /// Attempts, the committed one included.
     pub attempts: u32,
+    /// Those of them that were refused.
+    pub refusals: u32,
+    /// Time spent waiting because everybody had refused, or nobody was there.
+    pub waited: Duration,
     /// From the start to the last attempt, or to the end if not placed.
     pub latency: Duration,
     /// The length of the committed attempt, until the head of its answer.
@@ -126,6 +130,7 @@ impl Placement {
                         }
                         Attempt::Refused(refused) => {
                             tally.attempt_began = None;
+                            tally.report.refusals = tally.report.refusals.saturating_add(1);
                             tally.report.retry_after =
                                 [tally.report.retry_after, refused.retry_after].into_iter().flatten().min();
                             span.text("runpool.refused", refused.why.as_str());
@@ -137,7 +142,11 @@ impl Placement {
                         }
                     }
                 }
-                Action::Wait(until) => tokio::time::sleep_until(until.into()).await,
+                Action::Wait(until) => {
+                    let waiting = now();
+                    tokio::time::sleep_until(until.into()).await;
+                    tally.report.waited += now().saturating_duration_since(waiting);
+                }
                 Action::End(end) => return tally.not_placed(end),
             }
         }

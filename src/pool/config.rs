@@ -1,11 +1,13 @@
 //! `[pool]`: which runners there are and how they are spoken to.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::snapshot::DuplicateRunner;
 use crate::model::{InvalidValue, human_duration, option_human_duration};
-use crate::runner::http::Protocol;
+use crate::runner::http::{HttpRunnerSettings, InvalidAddress, Protocol, RunnerAddress};
 
 /// `[pool]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +15,7 @@ use crate::runner::http::Protocol;
 pub struct PoolConfig {
     /// How the balancer speaks to its runners.
     pub protocol: Protocol,
-    /// Addresses, `host:port`.
+    /// Addresses, `host:port`, each once. A name is looked up whenever a connection is made.
     pub runners: Vec<String>,
     /// How long making a connection may take before the attempt counts as refused.
     #[serde(with = "human_duration")]
@@ -22,9 +24,10 @@ pub struct PoolConfig {
     /// many close after 5 s.
     #[serde(with = "option_human_duration", skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,
-    /// Unused connections kept for each runner.
+    /// Unused connections kept for each runner; 0 makes a new one for every call.
     pub max_idle_connections: usize,
-    /// Statuses of a plain server that mean "not taken, try another".
+    /// Statuses of a plain server that mean "not taken, try another", 400 to 599. 503 counts only together with `Retry-After`: a bare one
+    /// is an answer, since functions use it for failures of their own, after they ran.
     pub refusal_statuses: Vec<u16>,
 }
 
@@ -41,16 +44,43 @@ impl Default for PoolConfig {
     }
 }
 
+/// A `[pool]` of which no runners could be made.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidPoolConfig {
+    /// A value that [`PoolConfig::validate`] does not let through.
+    #[error("pool.{}: expected {}", .0.key, .0.expected)]
+    Value(InvalidValue),
+    /// A runner has no proper address.
+    #[error("pool.runners[{index}]: {source}")]
+    Address {
+        /// Its place in the list, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: InvalidAddress,
+    },
+    /// Two runners are known by one name, which the checks before do not let through.
+    #[error("pool.runners: {0}")]
+    OneName(#[from] DuplicateRunner),
+}
+
 impl PoolConfig {
-    /// The values that cannot be used.
+    /// The values that cannot be used. Nothing is asked of any runner.
     pub fn validate(&self) -> Vec<InvalidValue> {
         let mut invalid = Vec::new();
-        for (index, address) in self.runners.iter().enumerate() {
-            let key = format!("runners[{index}]");
-            if !is_address(address) {
-                invalid.push(InvalidValue::new(key, "host:port, such as \"10.0.0.7:9001\", \"runner-1:9001\" or \"[::1]:9001\""));
-            } else if self.runners.iter().take(index).any(|earlier| earlier == address) {
-                invalid.push(InvalidValue::new(key, "each runner once"));
+        let mut seen = HashSet::with_capacity(self.runners.len());
+        for (index, text) in self.runners.iter().enumerate() {
+            let key = || format!("runners[{index}]");
+            match text.parse::<RunnerAddress>() {
+                Err(_) => {
+                    invalid.push(InvalidValue::new(
+                        key(),
+                        "host:port, such as \"10.0.0.7:9001\", \"runner-1:9001\" or \"[::1]:9001\"",
+                    ));
+                }
+                Ok(address) if !seen.insert((address.host().to_owned(), address.port())) => {
+                    invalid.push(InvalidValue::new(key(), "each runner once"));
+                }
+                Ok(_) => {}
             }
         }
         if self.connect_timeout.is_zero() {
@@ -64,43 +94,26 @@ impl PoolConfig {
         }
         invalid
     }
-}
 
-/// Whether the text is `host:port`. Names are looked up only when a connection is made.
-fn is_address(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else { return false };
-    let is_host = match host.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<std::net::Ipv6Addr>().is_ok()),
-        None => !host.is_empty() && host.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')),
-    };
-    is_host && port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port != 0)
+    /// The settings of every runner of this pool. `attempt_timeout` is that of `[placement]`.
+    pub fn runner_settings(&self, attempt_timeout: Duration) -> HttpRunnerSettings {
+        HttpRunnerSettings {
+            protocol: self.protocol,
+            connect_timeout: self.connect_timeout,
+            attempt_timeout,
+            idle_timeout: self.idle_timeout.unwrap_or_else(|| self.protocol.default_idle_timeout()),
+            max_idle_connections: self.max_idle_connections,
+            refusal_statuses: self.refusal_statuses.clone(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn addresses_are_host_and_port() {
-        for address in ["127.0.0.1:9001", "runner-1:80", "a_b.example:65535", "[::1]:9001"] {
-            assert!(is_address(address), "{address}");
-        }
-        for address in [
-            "",
-            "host",
-            ":80",
-            "host:",
-            "host:0",
-            "host:+80",
-            "host:65536",
-            "http://host:80",
-            "::1:80",
-            "[x]:80",
-            "u@host:80",
-            "a b:80",
-        ] {
-            assert!(!is_address(address), "{address}");
-        }
+    fn pool(runners: &[&str]) -> PoolConfig {
+        PoolConfig { runners: runners.iter().map(|&runner| runner.to_owned()).collect(), ..PoolConfig::default() }
     }
 
     #[test]
@@ -115,5 +128,14 @@ mod tests {
         };
         let keys: Vec<String> = config.validate().into_iter().map(|value| value.key).collect();
         assert_eq!(keys, ["runners[1]", "runners[2]", "connect_timeout", "idle_timeout", "refusal_statuses"]);
+    }
+
+    #[test]
+    fn unused_connections_are_kept_shorter_to_plain_servers_unless_configured() {
+        let plain = PoolConfig { protocol: Protocol::Plain, ..pool(&[]) };
+        let kept = |config: &PoolConfig| config.runner_settings(Duration::from_secs(5)).idle_timeout;
+        assert_eq!(kept(&plain), Duration::from_secs(4));
+        assert_eq!(kept(&pool(&[])), Duration::from_secs(60));
+        assert_eq!(kept(&PoolConfig { idle_timeout: Some(Duration::from_secs(1)), ..plain }), Duration::from_secs(1));
     }
 }

@@ -2,17 +2,19 @@
 //!
 //! A [`Snapshot`] is an immutable list of runners; a [`RunnerPool`] yields one for every pass of every placement, so that it may
 //! change between two passes and never within one. [`SnapshotPool`] is the pool that the balancer itself uses: it is swapped
-//! whole, and a change never blocks a call.
+//! whole, and a change never blocks a call. [`ConfiguredPool`] fills one with the runners of a configuration, again at every reload.
 //!
 //! This floor knows runners, not placers: who is tried first is decided above.
 
 mod config;
+mod from_config;
 mod snapshot;
 mod snapshot_pool;
 
 use async_trait::async_trait;
 
-pub use config::PoolConfig;
+pub use config::{InvalidPoolConfig, PoolConfig};
+pub use from_config::ConfiguredPool;
 pub use snapshot::{DuplicateRunner, Member, Snapshot};
 pub use snapshot_pool::SnapshotPool;
 

@@ -9,7 +9,6 @@ use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use ::http::HeaderMap;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -77,6 +76,13 @@ impl CallBody {
         }
     }
 
+    /// Gives back a reader of which **nothing was read**, so that the next attempt can take it. A reader of held bytes needs no giving back.
+    pub(crate) fn give_back(&self, unread: RequestBody) {
+        if let (Self::Streaming(once), RequestBody::Streaming(stream)) = (self, unread) {
+            *once.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
+        }
+    }
+
     /// Whether an attempt could still read the body from its first byte.
     pub fn is_replayable(&self) -> bool {
         match self {
@@ -110,6 +116,13 @@ pub enum RequestBody {
     Held(Full<Bytes>),
     /// The one stream.
     Streaming(StreamingBody),
+}
+
+impl fmt::Debug for RequestBody {
+    /// Without the bytes: they are the client's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestBody({:?})", self.size_hint())
+    }
 }
 
 impl Body for RequestBody {
@@ -192,11 +205,6 @@ impl Body for AnswerBody {
     }
 }
 
-/// The length that a head announces, if it does.
-pub(crate) fn announced_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(::http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,5 +228,15 @@ mod tests {
         assert!(body.take().is_some());
         assert!(!body.is_replayable());
         assert!(body.take().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_streaming_body_that_was_given_back_unread_can_be_taken_again() {
+        let stream = Full::new(Bytes::from_static(b"big")).map_err(|never| match never {}).boxed_unsync();
+        let body = CallBody::streaming(stream);
+        let unread = body.take().unwrap();
+        body.give_back(unread);
+        assert!(body.is_replayable());
+        assert_eq!(body.take().unwrap().collect().await.unwrap().to_bytes(), "big");
     }
 }

@@ -9,7 +9,11 @@
 
 mod attempt;
 mod body;
+#[cfg(test)]
+pub(crate) mod doubles;
+mod gate;
 pub mod http;
+mod view;
 
 use std::fmt;
 
@@ -17,6 +21,8 @@ use async_trait::async_trait;
 
 pub use attempt::{Attempt, CallError, Refused, RefusedWhy};
 pub use body::{AnswerBody, BodyError, CallBody, RequestBody, StreamingBody};
+pub use gate::{Gate, Session};
+pub use view::{Noted, RunnerView};
 
 use crate::model::Call;
 use crate::protocol::AgentStatus;
@@ -84,4 +90,9 @@ pub trait Runner: Send + Sync + fmt::Debug {
 
     /// Where the runner is, as configured.
     fn address(&self) -> &str;
+
+    /// What this balancer knows of the runner so far; `None` if the implementation keeps no count.
+    fn view(&self) -> Option<RunnerView> {
+        None
+    }
 }

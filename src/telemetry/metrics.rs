@@ -3,19 +3,18 @@
 //! The numbers behind the shape (one core of a shared machine): a held counter costs 6 ns and a held histogram 23 ns a record,
 //! a look-up by label values 56 ns more. So handles are looked up once per function, runner and outcome, and kept.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use prometheus_client::collector::Collector;
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, NativeHistogramConfig};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
+
+pub use super::family::{Family, Labels, MakeMetric};
+pub use super::handle_cache::HandleCache;
 
 /// The labels there are. Their values come from configuration or from closed sets, never from a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -68,15 +67,16 @@ impl Default for MetricsConfig {
     }
 }
 
-/// The label values of one series.
-pub type Labels = Vec<(&'static str, String)>;
-
 /// A family of counters.
-pub type CounterFamily = Family<Labels, Counter>;
+pub type CounterFamily = Family<Counter>;
 /// A family of gauges.
-pub type GaugeFamily = Family<Labels, Gauge>;
+pub type GaugeFamily = Family<Gauge>;
 /// A family of histograms.
-pub type HistogramFamily = Family<Labels, Histogram, HistogramMaker>;
+pub type HistogramFamily = Family<Histogram, HistogramMaker>;
+
+/// Sparse buckets that one native histogram may have before it gives up resolution: the default of OpenTelemetry's exponential
+/// histograms.
+const MAX_NATIVE_BUCKETS: usize = 160;
 
 /// Makes the histograms of one family, all with the same buckets.
 #[derive(Clone, Debug)]
@@ -85,44 +85,86 @@ pub struct HistogramMaker {
     is_native: bool,
 }
 
-impl prometheus_client::metrics::family::MetricConstructor<Histogram> for HistogramMaker {
-    fn new_metric(&self) -> Histogram {
+impl MakeMetric<Histogram> for HistogramMaker {
+    fn make(&self) -> Histogram {
         let buckets = self.buckets.iter().copied();
         if self.is_native {
             // The default bucket factor is 1.1, the precision that Prometheus recommends.
-            Histogram::new_classic_and_native(buckets, NativeHistogramConfig::default())
+            let native = NativeHistogramConfig::default().max_buckets(MAX_NATIVE_BUCKETS);
+            Histogram::new_classic_and_native(buckets, native)
         } else {
             Histogram::new(buckets)
         }
     }
 }
 
+/// What a scraper is told about a family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declaration {
+    /// The name of the series, with the suffix `_total` of counters.
+    pub name: String,
+    /// What is counted or measured.
+    pub kind: MetricKind,
+    /// What it means.
+    pub help: String,
+}
+
+/// The kinds of metric that are declared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+impl MetricKind {
+    /// The word that Prometheus uses.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
 /// Where families are declared while the program starts. Afterwards it is only read.
+///
+/// Families are written out in the order of their declaration, series in the order of their label values.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     config: MetricsConfig,
-    names: Vec<String>,
+    declarations: Vec<Declaration>,
 }
 
 impl Metrics {
     /// An empty set.
     pub fn new(config: &MetricsConfig) -> Self {
-        Self { registry: Registry::default(), config: config.clone(), names: Vec::new() }
+        Self { registry: Registry::default(), config: config.clone(), declarations: Vec::new() }
     }
 
     /// Declares a counter; its series are called `name` + `_total`.
     pub fn counter(&mut self, name: &str, help: &str) -> CounterFamily {
         let family = CounterFamily::default();
-        self.names.push(format!("{name}_total"));
+        self.note(format!("{name}_total"), MetricKind::Counter, help);
         self.registry.register(name, without_full_stop(help), family.clone());
         family
+    }
+
+    /// Declares a counter without labels that somebody else holds and counts on; its series is called `name` + `_total`.
+    pub fn single_counter(&mut self, name: &str, help: &str, counter: Counter) {
+        self.note(format!("{name}_total"), MetricKind::Counter, help);
+        self.registry.register(name, without_full_stop(help), counter);
     }
 
     /// Declares a gauge.
     pub fn gauge(&mut self, name: &str, help: &str) -> GaugeFamily {
         let family = GaugeFamily::default();
-        self.names.push(name.to_owned());
+        self.note(name.to_owned(), MetricKind::Gauge, help);
         self.registry.register(name, without_full_stop(help), family.clone());
         family
     }
@@ -137,10 +179,16 @@ impl Metrics {
     /// Declares a histogram of counts with its own buckets.
     pub fn histogram(&mut self, name: &str, help: &str, buckets: &[f64]) -> HistogramFamily {
         let maker = HistogramMaker { buckets: buckets.into(), is_native: self.config.native_histograms };
-        let family = HistogramFamily::new_with_constructor(maker);
-        self.names.push(name.to_owned());
+        let family = HistogramFamily::made_by(maker);
+        self.note(name.to_owned(), MetricKind::Histogram, help);
         self.registry.register(name, without_full_stop(help), family.clone());
         family
+    }
+
+    /// Declares metrics that are read when somebody scrapes.
+    pub fn collector(&mut self, declarations: Vec<Declaration>, collector: Box<dyn Collector>) {
+        self.declarations.extend(declarations);
+        self.registry.register_collector(collector);
     }
 
     /// The label values of a series: of those given, the ones that are configured.
@@ -154,8 +202,13 @@ impl Metrics {
     }
 
     /// The names of all declared series, as a scraper sees them.
-    pub fn names(&self) -> &[String] {
-        &self.names
+    pub fn names(&self) -> Vec<String> {
+        self.declarations.iter().map(|declaration| declaration.name.clone()).collect()
+    }
+
+    /// All that was declared, in the order of its declaration.
+    pub fn declarations(&self) -> &[Declaration] {
+        &self.declarations
     }
 
     /// The registry, for writing it out.
@@ -166,6 +219,10 @@ impl Metrics {
     /// The registry, for metrics of other shapes than the ones here.
     pub const fn registry_mut(&mut self) -> &mut Registry {
         &mut self.registry
+    }
+
+    fn note(&mut self, name: String, kind: MetricKind, help: &str) {
+        self.declarations.push(Declaration { name, kind, help: help.to_owned() });
     }
 }
 
@@ -193,40 +250,30 @@ fn without_full_stop(help: &str) -> &str {
     help.strip_suffix('.').unwrap_or(help)
 }
 
-/// Handles by key, looked up without a lock. Keys come from configuration, so the map grows to its size and stays.
-#[derive(Debug)]
-pub struct HandleCache<K, H> {
-    handles: ArcSwap<HashMap<K, Arc<H>>>,
-}
-
-impl<K, H> Default for HandleCache<K, H> {
-    fn default() -> Self {
-        Self { handles: ArcSwap::from_pointee(HashMap::new()) }
-    }
-}
-
-impl<K: Hash + Eq + Clone, H> HandleCache<K, H> {
-    /// The handles of `key`, made by `make` the first time.
-    pub fn get<Q>(&self, key: &Q, make: impl FnOnce() -> H) -> Arc<H>
-    where
-        K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        if let Some(handles) = self.handles.load().get(key) {
-            return Arc::clone(handles);
-        }
-        let made = Arc::new(make());
-        self.handles.rcu(|current| {
-            let mut next = HashMap::clone(current);
-            // Another thread may have been first: its handles record on the same series.
-            next.entry(key.to_owned()).or_insert_with(|| Arc::clone(&made));
-            next
-        });
-        made
-    }
-}
-
 /// Records a duration on a histogram in seconds, with its full resolution.
 pub fn observe(histogram: &Histogram, duration: Duration) {
     histogram.observe(duration.as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_configured_labels_reach_a_series() {
+        let metrics = Metrics::new(&MetricsConfig { labels: vec![Label::Function], ..MetricsConfig::default() });
+        let given = [(Label::Placer, "ch"), (Label::Function, "greet"), (Label::Runner, "a:1")];
+        assert_eq!(metrics.labels(&given), [("function", "greet".to_owned())]);
+        assert_eq!(metrics.label_filter().labels(&given), metrics.labels(&given));
+    }
+
+    #[test]
+    fn what_is_declared_can_be_listed_as_a_scraper_sees_it() {
+        let mut metrics = Metrics::new(&MetricsConfig::default());
+        metrics.counter("calls", "Calls");
+        metrics.durations("wait_seconds", "Waits");
+        assert_eq!(metrics.names(), ["calls_total", "wait_seconds"]);
+        let kinds: Vec<_> = metrics.declarations().iter().map(|declaration| declaration.kind.as_str()).collect();
+        assert_eq!(kinds, ["counter", "histogram"]);
+    }
 }

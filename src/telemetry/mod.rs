@@ -2,14 +2,23 @@
 //!
 //! * [`metrics`] makes families whose labels come only from configuration, and hands out handles that are held and recorded on
 //!   without a look-up. Every floor declares its own metrics in one struct beside the code that records them.
+//! * [`exposition`] writes them out in the format that a scraper asks for; [`process`] adds those of the process itself.
 //! * [`trace`] makes spans, cheap when not sampled, and exports them by OTLP when an endpoint is configured.
 //! * [`access_log`] writes one JSON line a call, off the hot path, dropping and counting rather than blocking.
 //! * [`logging`] sets up the program's own log.
 //!
-//! This floor imports `model` only.
+//! The promise of this floor: whatever becomes of a scraper, a collector or a log file, calls go on at their pace. Every queue
+//! here is bounded, and what does not fit is counted. This floor imports `model` only.
 
+pub mod access_log;
 mod config;
+pub mod exposition;
+mod family;
+mod handle_cache;
+pub mod logging;
 pub mod metrics;
+pub mod process;
+mod timestamp;
 pub mod trace;
 
 pub use config::{AccessLogFilter, AccessLogTarget, InvalidTelemetry, LogFormat, TelemetryConfig};

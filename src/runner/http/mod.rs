@@ -1,23 +1,41 @@
-//! The HTTP client that speaks to an agent or to a plain HTTP server.
+//! The HTTP client that speaks to an agent or to a plain HTTP server: [`HttpRunner`].
+//!
+//! What it promises:
+//! * **The commit point** (P1, P2). An attempt is refused only if not a byte of the call was written, or if the runner's answer proves
+//!   that the call did not run. Everything else is committed, a lost connection too.
+//! * **Isolation** (P3). Whatever came with a refusal is dropped with its attempt; an answer belongs to the connection it came over, and
+//!   that connection takes no other call until the answer's last byte was read.
+//! * **Cancellation.** Who drops an attempt or an answer's body closes the connection at once, so that the runner can kill the call.
+//! * **No back-off.** Nothing is remembered of a runner that could not be reached: it is used again by the first attempt after it came
+//!   back.
+//!
+//! Where to start: `http_runner` is the face. `agent` and `plain` run one attempt, each in its protocol: they let `request` write the head,
+//! hand it to `exchange`, and read the answer. `exchange` finds a connection in `connections` and waits for the head as long as `patience`
+//! says. `question` asks an agent something that is no call.
+//!
+//! It knows HTTP/1.1 over TCP only, one call at a time on a connection. It must not import pools or placers.
 
-use serde::{Deserialize, Serialize};
+mod address;
+mod agent;
+mod answer;
+mod answer_body;
+mod connections;
+mod exchange;
+mod http_runner;
+mod metrics;
+mod outgoing;
+mod patience;
+mod plain;
+mod question;
+mod record;
+mod request;
+mod settings;
 
-/// How the balancer speaks to its runners.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Protocol {
-    /// runpool's own agents.
-    #[default]
-    Agent,
-    /// Any HTTP server.
-    Plain,
-}
+#[cfg(test)]
+mod tests;
 
-/// What a runner said beside its answer; stands in the answer's extensions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AnswerFacts {
-    /// How full it is.
-    pub load: Option<crate::protocol::LoadReport>,
-    /// Where its time went.
-    pub timing: Option<crate::protocol::ServerTiming>,
-}
+pub use address::{InvalidAddress, RunnerAddress};
+pub use answer::AnswerFacts;
+pub use http_runner::HttpRunner;
+pub use metrics::RunnerMetrics;
+pub use settings::{HttpRunnerSettings, Protocol};

@@ -1,0 +1,133 @@
+//! What is read out of an answer's head, and what of it reaches the client.
+
+use std::time::Duration;
+
+use ::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use ::http::{HeaderMap, Response};
+use bytes::Bytes;
+use http_body::Body as _;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::connections::{Connection, Connections};
+use crate::protocol::headers::{LOAD, SERVER_TIMING};
+use crate::protocol::{LoadReport, ServerTiming, remove_hop_by_hop, remove_internal};
+use crate::runner::{BodyError, CallError, Refused};
+
+/// What an agent said beside its answer; in the extensions of every answer of a runner. A plain server says nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerFacts {
+    /// How full the agent was.
+    pub load: Option<LoadReport>,
+    /// Where the time went.
+    pub timing: Option<ServerTiming>,
+}
+
+impl AnswerFacts {
+    /// Reads what is there; nonsense counts as nothing.
+    pub(super) fn read(headers: &HeaderMap) -> Self {
+        let text = |name| headers.get(name).and_then(|value: &::http::HeaderValue| value.to_str().ok());
+        Self { load: text(LOAD).and_then(|text| text.parse().ok()), timing: text(SERVER_TIMING).and_then(ServerTiming::parse) }
+    }
+}
+
+/// How one attempt ended, before it is counted.
+pub(super) enum Ended {
+    /// The call was answered; the body comes over the connection.
+    Answered(Response<Incoming>, Connection),
+    /// It ran, or may have, and there is no answer of its function.
+    Failed(CallError),
+    /// It did not run.
+    Refused(Refused),
+}
+
+/// Leaves of the headers what is for the client.
+pub(super) fn clean(headers: &mut HeaderMap) {
+    // Both at once are a known way to smuggle a second answer (RFC 9112 section 6.3); the body was read by its chunks.
+    if headers.contains_key(TRANSFER_ENCODING) {
+        headers.remove(CONTENT_LENGTH);
+    }
+    remove_hop_by_hop(headers);
+    remove_internal(headers);
+}
+
+/// The longest body of a refusal that is read so that its connection can be used again.
+const LONGEST_DRAINED: usize = 4 * 1024;
+
+/// How long that may take: the body normally came with the head, and no attempt should wait for it.
+const DRAIN_LIMIT: Duration = Duration::from_millis(50);
+
+/// Reads the rest of a refusal and keeps its connection; closes the connection if that is too much.
+pub(super) async fn drain(body: Incoming, connection: Connection, connections: &Connections) {
+    if !body.is_end_stream() {
+        let is_long = usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > LONGEST_DRAINED);
+        if is_long || !matches!(timeout(DRAIN_LIMIT, read_at_most(body, LONGEST_DRAINED)).await, Ok(Ok(_))) {
+            return;
+        }
+    }
+    connections.keep(connection);
+}
+
+/// Reads a body to its end, if that comes within `limit` bytes.
+pub(super) async fn read_at_most(body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(BodyError::TooLarge { limit: u64::try_from(limit).unwrap_or(u64::MAX) })
+        }
+        Err(error) => Err(BodyError::connection(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    #[test]
+    fn an_answer_with_two_lengths_keeps_neither() {
+        let mut map = headers(&[("transfer-encoding", "chunked"), ("content-length", "3"), ("etag", "x")]);
+        clean(&mut map);
+        assert_eq!(map, headers(&[("etag", "x")]));
+    }
+
+    #[test]
+    fn a_client_sees_no_header_of_the_hop_or_of_runpool() {
+        let mut map = headers(&[
+            ("connection", "keep-alive, x-hop"),
+            ("x-hop", "1"),
+            ("keep-alive", "timeout=5"),
+            ("runpool-load", "inflight=1, slots=2, warm=0"),
+            ("retry-after-ms", "5"),
+            ("content-length", "3"),
+        ]);
+        clean(&mut map);
+        assert_eq!(map, headers(&[("content-length", "3")]));
+    }
+
+    #[test]
+    fn facts_are_read_and_nonsense_is_none() {
+        let said = headers(&[("runpool-load", "inflight=1, slots=2, warm=3"), ("server-timing", "sched;dur=1.5, exec;dur=2")]);
+        let facts = AnswerFacts::read(&said);
+        assert_eq!(facts.load, Some(LoadReport { in_flight: 1, slots: 2, warm: 3 }));
+        assert_eq!(facts.timing.map(|timing| timing.scheduling), Some(Duration::from_micros(1_500)));
+        let nonsense = headers(&[("runpool-load", "full"), ("server-timing", "cache;desc=hit")]);
+        assert_eq!(AnswerFacts::read(&nonsense), AnswerFacts::default());
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_makes_the_reader_panic(load in "[ -~]*", timing in "[ -~]*") {
+            let mut map = HeaderMap::new();
+            map.insert(LOAD, load.parse().unwrap());
+            map.insert(SERVER_TIMING, timing.parse().unwrap());
+            let _ = AnswerFacts::read(&map);
+        }
+    }
+}

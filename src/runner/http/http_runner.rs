@@ -1,0 +1,197 @@
+//! The face: a [`Runner`] over HTTP.
+
+use std::sync::Arc;
+
+use ::http::StatusCode;
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::address::{InvalidAddress, RunnerAddress};
+use super::answer::{AnswerFacts, Ended, clean};
+use super::answer_body::{Held, StreamedAnswer};
+use super::connections::{Connections, Limits};
+use super::metrics::RunnerMetrics;
+use super::record::{Ending, InFlight, Record};
+use super::settings::{HttpRunnerSettings, Protocol};
+use super::{agent, plain, question};
+use crate::model::Outcome;
+use crate::protocol::AgentStatus;
+use crate::runner::{
+    AnswerBody, Attempt, CallError, Gate, Refused, RefusedWhy, Runner, RunnerCall, RunnerView, Session, StatusError,
+};
+
+/// A runner that is reached over HTTP: an agent, or a plain server.
+///
+/// Making one does no I/O; connections are made when calls need them.
+#[derive(Debug)]
+pub struct HttpRunner {
+    settings: HttpRunnerSettings,
+    connections: Arc<Connections>,
+    /// Passed by every attempt; an answer is inside until its last byte.
+    gate: Arc<Gate>,
+    record: Arc<Record>,
+}
+
+impl HttpRunner {
+    /// A runner at `address` (`host:port`). A name is looked up whenever a connection is made.
+    ///
+    /// # Errors
+    /// The text is no address. That nothing listens there is no error.
+    pub fn new(address: &str, settings: HttpRunnerSettings, metrics: &RunnerMetrics) -> Result<Self, InvalidAddress> {
+        let address: RunnerAddress = address.parse()?;
+        let record = Record::new(metrics, address.as_str());
+        let limits = Limits {
+            connect_timeout: settings.connect_timeout,
+            idle_timeout: settings.idle_timeout,
+            max_idle: settings.max_idle_connections,
+        };
+        let connections = Arc::new(Connections::new(address, limits, Arc::clone(&record)));
+        Ok(Self { settings, connections, gate: Gate::new(), record })
+    }
+
+    /// The settings it was made with.
+    pub const fn settings(&self) -> &HttpRunnerSettings {
+        &self.settings
+    }
+
+    /// What became of this runner so far.
+    pub fn view(&self) -> RunnerView {
+        let mut endings = self.record.endings();
+        let last = self.record.seen_last();
+        let attempts = endings.values().sum();
+        let mut taken = |ending: Ending| endings.remove(ending.as_str()).unwrap_or_default();
+        RunnerView {
+            address: self.connections.address().to_string(),
+            protocol: self.settings.protocol,
+            is_open: self.gate.is_open(),
+            in_flight: self.gate.sessions(),
+            connections: self.record.connections(),
+            idle_connections: u64::try_from(self.connections.idle_count()).unwrap_or(u64::MAX),
+            attempts,
+            committed: taken(Ending::Committed),
+            withdrawn: taken(Ending::Withdrawn),
+            refusals: endings.into_iter().map(|(why, count)| (why.to_owned(), count)).collect(),
+            last_load: last.load,
+            last_refusal: last.refusal,
+            last_error: last.error,
+        }
+    }
+
+    fn unreachable(&self, reason: impl ToString) -> StatusError {
+        StatusError::Unreachable { address: self.address().to_owned(), reason: reason.to_string() }
+    }
+
+    fn malformed(&self, reason: impl ToString) -> StatusError {
+        StatusError::Malformed { address: self.address().to_owned(), reason: reason.to_string() }
+    }
+}
+
+#[async_trait]
+impl Runner for HttpRunner {
+    async fn try_exec(&self, call: RunnerCall<'_>) -> Attempt {
+        let Some(session) = self.gate.enter() else {
+            let refused = Refused::new(RefusedWhy::Closed);
+            self.record.refused(&refused.why);
+            return Attempt::Refused(refused);
+        };
+        let under_way = UnderWay::begin(&self.connections, &self.record, session);
+        let ended = match self.settings.protocol {
+            Protocol::Agent => agent::attempt(&self.connections, &self.settings, &call).await,
+            Protocol::Plain => plain::attempt(&self.connections, &self.settings, &call).await,
+        };
+        under_way.end(ended, self.settings.protocol)
+    }
+
+    async fn status(&self) -> Result<AgentStatus, StatusError> {
+        if self.settings.protocol == Protocol::Plain {
+            return Err(StatusError::Unsupported { address: self.address().to_owned() });
+        }
+        let (status, body) =
+            question::status(&self.connections, self.settings.attempt_timeout).await.map_err(|error| self.unreachable(error))?;
+        if status != StatusCode::OK {
+            return Err(self.malformed(format!("it answered {status}")));
+        }
+        serde_json::from_slice(&body).map_err(|error| self.malformed(error))
+    }
+
+    async fn close(&self) {
+        self.gate.close();
+        self.gate.drained().await;
+        self.connections.close().await;
+    }
+
+    fn address(&self) -> &str {
+        self.connections.address().as_str()
+    }
+
+    fn view(&self) -> Option<RunnerView> {
+        Some(Self::view(self))
+    }
+}
+
+/// An attempt under way. Dropped before its end, it counts as withdrawn.
+struct UnderWay<'a> {
+    connections: &'a Arc<Connections>,
+    record: &'a Arc<Record>,
+    began: Instant,
+    /// What lives as long as the attempt, or as the answer's body; `None` at the end.
+    lives: Option<(InFlight, Session)>,
+}
+
+impl<'a> UnderWay<'a> {
+    fn begin(connections: &'a Arc<Connections>, record: &'a Arc<Record>, session: Session) -> Self {
+        Self { connections, record, began: Instant::now(), lives: Some((record.in_flight(), session)) }
+    }
+
+    /// Counts the end, and turns it into what the caller sees.
+    fn end(mut self, ended: Ended, protocol: Protocol) -> Attempt {
+        let lives = self.lives.take();
+        match ended {
+            Ended::Refused(refused) => {
+                self.record.refused(&refused.why);
+                if let Some(load) = refused.load {
+                    self.record.loaded(load);
+                }
+                Attempt::Refused(refused)
+            }
+            Ended::Failed(error) => self.fail(error),
+            // We ask for no other protocol; the connection does not speak HTTP any more.
+            Ended::Answered(response, _) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let address = self.connections.address();
+                self.fail(CallError::new(Outcome::BadAnswer, format!("runner {address} switched to a protocol nobody asked for")))
+            }
+            Ended::Answered(mut response, connection) => {
+                let facts = match protocol {
+                    Protocol::Agent => AnswerFacts::read(response.headers()),
+                    Protocol::Plain => AnswerFacts::default(),
+                };
+                self.record.answered(self.began.elapsed());
+                if let Some(load) = facts.load {
+                    self.record.loaded(load);
+                }
+                clean(response.headers_mut());
+                response.extensions_mut().insert(facts);
+                let held = lives.map(|(in_flight, session)| Held {
+                    connection,
+                    connections: Arc::clone(self.connections),
+                    in_flight,
+                    session,
+                });
+                Attempt::Committed(Ok(response.map(|body| AnswerBody::new(StreamedAnswer::new(body, held)))))
+            }
+        }
+    }
+
+    fn fail(&self, error: CallError) -> Attempt {
+        self.record.failed(&error);
+        Attempt::Committed(Err(error))
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.lives.is_some() {
+            self.record.ended(Ending::Withdrawn);
+        }
+    }
+}

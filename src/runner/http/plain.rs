@@ -1,0 +1,78 @@
+//! One attempt on a plain HTTP server.
+
+use std::time::Duration;
+
+use ::http::header::RETRY_AFTER;
+use ::http::{HeaderMap, StatusCode};
+
+use super::answer::{Ended, drain};
+use super::connections::Connections;
+use super::exchange::{Exchange, exchange};
+use super::outgoing::OutgoingBody;
+use super::patience::Patience;
+use super::settings::HttpRunnerSettings;
+use super::{agent, request};
+use crate::runner::{Refused, RefusedWhy, RunnerCall};
+
+/// Tries the call on a plain server. A body that streams goes at once: a plain server does not say whether it will take the call.
+pub(super) async fn attempt(connections: &Connections, settings: &HttpRunnerSettings, call: &RunnerCall<'_>) -> Ended {
+    let head = match request::to_plain(call, connections.address()) {
+        Ok(head) => head,
+        Err(error) => return Ended::Failed(error),
+    };
+    let Some(body) = call.body.take() else { return Ended::Failed(agent::body_is_gone()) };
+    let patience = Patience::Limited(call.call.function.spec.timeout.saturating_add(settings.attempt_timeout));
+    match exchange(connections, head.map(|()| OutgoingBody::Ready(body)), patience).await {
+        Exchange::Answered(response, connection) => {
+            let (status, headers) = (response.status(), response.headers());
+            // Without the body no other runner can be tried: then the client gets what there is.
+            if !(is_refusal(status, headers, settings) && call.body.is_replayable()) {
+                return Ended::Answered(response, connection);
+            }
+            let retry_after = retry_after(headers);
+            drain(response.into_body(), connection, connections).await;
+            Ended::Refused(Refused { why: RefusedWhy::Status(status.as_u16()), retry_after, load: None })
+        }
+        Exchange::Unsent { request, reason } => {
+            if let OutgoingBody::Ready(unread) = request.into_body() {
+                call.body.give_back(unread);
+            }
+            Ended::Refused(Refused::new(RefusedWhy::Unreachable(reason)))
+        }
+        Exchange::Failed(error) => Ended::Failed(error),
+    }
+}
+
+/// Whether an answer says that the call was not taken. A bare 503 does not: functions use it for failures of their own, after they ran.
+/// With `Retry-After` it is a server that turns requests away (RFC 9110 section 15.6.4).
+fn is_refusal(status: StatusCode, headers: &HeaderMap, settings: &HttpRunnerSettings) -> bool {
+    settings.refusal_statuses.contains(&status.as_u16())
+        && (status != StatusCode::SERVICE_UNAVAILABLE || headers.contains_key(RETRY_AFTER))
+}
+
+/// Seconds to wait, if they are given as a number (RFC 9110 section 10.2.3); a date would need the server's clock.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::http::Protocol;
+    use ::http::HeaderValue;
+
+    #[test]
+    fn a_503_is_a_refusal_only_if_it_says_when_to_come_back() {
+        let settings = HttpRunnerSettings { refusal_statuses: vec![429, 503], ..HttpRunnerSettings::new(Protocol::Plain) };
+        let bare = HeaderMap::new();
+        let mut dated = HeaderMap::new();
+        dated.insert(RETRY_AFTER, HeaderValue::from_static("Fri, 31 Dec 1999 23:59:59 GMT"));
+        assert!(!is_refusal(StatusCode::SERVICE_UNAVAILABLE, &bare, &settings));
+        assert!(is_refusal(StatusCode::SERVICE_UNAVAILABLE, &dated, &settings));
+        assert!(is_refusal(StatusCode::TOO_MANY_REQUESTS, &bare, &settings));
+        assert!(!is_refusal(StatusCode::BAD_GATEWAY, &dated, &settings));
+        assert_eq!(retry_after(&dated), None);
+        dated.insert(RETRY_AFTER, HeaderValue::from_static("7"));
+        assert_eq!(retry_after(&dated), Some(Duration::from_secs(7)));
+    }
+}

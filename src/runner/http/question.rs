@@ -1,0 +1,93 @@
+//! Asking an agent something that is no call: how it is, whether it has a call, whether it takes a function's specification.
+//!
+//! Each question has a connection of its own, so that it never waits behind a call and never meets a connection that died unnoticed.
+//! All of them may be asked twice without harm.
+
+use std::time::Duration;
+
+use ::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use ::http::{HeaderValue, Method, Request, StatusCode};
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use super::answer::read_at_most;
+use super::connections::{Connections, with_causes};
+use super::outgoing::OutgoingBody;
+use crate::model::{CallId, Function, format_duration};
+
+/// The longest answer to a question.
+pub(super) const LONGEST_ANSWER: usize = 1024 * 1024;
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+#[error("asked {method} {path}, {reason}")]
+pub(super) struct QuestionError {
+    method: Method,
+    path: String,
+    reason: String,
+}
+
+/// Asks whether the agent has the call in hand. `Ok` is yes; no, and no answer within `limit`, are errors.
+pub(super) async fn has_call(connections: &Connections, call: CallId, limit: Duration) -> Result<(), QuestionError> {
+    confirm(connections, Method::GET, format!("/calls/{call}"), Bytes::new(), limit).await
+}
+
+/// Gives the agent the specification of a function.
+pub(super) async fn introduce(connections: &Connections, function: &Function, limit: Duration) -> Result<(), QuestionError> {
+    // A specification has string keys and no floating point: it always has a JSON form.
+    let specification = serde_json::to_vec(&function.spec).unwrap_or_default();
+    confirm(connections, Method::PUT, format!("/functions/{}", function.digest), specification.into(), limit).await
+}
+
+/// Asks for the agent's status.
+pub(super) async fn status(connections: &Connections, limit: Duration) -> Result<(StatusCode, Bytes), QuestionError> {
+    ask(connections, Method::GET, "/status", Bytes::new(), limit).await
+}
+
+async fn confirm(
+    connections: &Connections,
+    method: Method,
+    path: String,
+    body: Bytes,
+    limit: Duration,
+) -> Result<(), QuestionError> {
+    let (status, _) = ask(connections, method.clone(), &path, body, limit).await?;
+    if status.is_success() {
+        return Ok(());
+    }
+    Err(QuestionError { method, path, reason: format!("it answered {status}") })
+}
+
+async fn ask(
+    connections: &Connections,
+    method: Method,
+    path: &str,
+    body: Bytes,
+    limit: Duration,
+) -> Result<(StatusCode, Bytes), QuestionError> {
+    let wrong = |reason: String| QuestionError { method: method.clone(), path: path.to_owned(), reason };
+    let request = write(connections, &method, path, body).map_err(|error| wrong(error.to_string()))?;
+    let exchange = async {
+        let mut connection = connections.connect().await.map_err(|error| error.to_string())?;
+        let response = connection.send(request).await.map_err(|error| with_causes(error.error()))?;
+        let status = response.status();
+        let body = read_at_most(response.into_body(), LONGEST_ANSWER).await.map_err(|error| error.to_string())?;
+        Ok((status, body))
+    };
+    match timeout(limit, exchange).await {
+        Ok(answered) => answered.map_err(wrong),
+        Err(_) => Err(wrong(format!("it did not answer in {}", format_duration(limit)))),
+    }
+}
+
+fn write(connections: &Connections, method: &Method, path: &str, body: Bytes) -> Result<Request<OutgoingBody>, ::http::Error> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, connections.address().header())
+        .header(CONNECTION, HeaderValue::from_static("close"));
+    if !body.is_empty() {
+        request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).header(CONTENT_LENGTH, body.len());
+    }
+    request.body(OutgoingBody::bytes(body))
+}

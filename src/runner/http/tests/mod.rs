@@ -1,0 +1,13 @@
+//! Scripted servers on raw sockets: what a runner does byte by byte, and what the client sees.
+
+mod agent;
+mod answers;
+mod closing;
+mod connecting;
+mod counting;
+mod crowd;
+mod large_bodies;
+mod plain;
+mod scripted;
+mod silence;
+mod withdrawing;
