@@ -1,3 +1,7 @@
 //! The program; all of it is in the library's [`runpool::cli`].
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    runpool::cli::main()
+}

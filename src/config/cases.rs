@@ -362,6 +362,18 @@ fn a_text_that_is_not_toml_is_told_with_line_and_column() {
 }
 
 #[test]
+fn a_file_from_elsewhere_cannot_steer_the_terminal_nor_fill_it() {
+    let errors = Bench::new(&format!("\"a\\u001B[2J\" = \"\\u001B{}\"\n", "x".repeat(10_000))).errors().join("");
+    assert!(errors.starts_with("c.toml:1: a\\u{1b}[2J = \"\\u{1b}xxx") && errors.len() < 500, "{errors}");
+}
+
+#[test]
+fn brackets_in_brackets_are_an_error_and_no_overflow() {
+    assert!(Bench::new(&format!("a = {}", "[".repeat(100_000))).load().is_err());
+    assert!(Bench::new(&format!("a = {}", "{a=".repeat(100_000))).load().is_err());
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_told() {
     let sources = Sources { file: Some("/nowhere/c.toml".into()), ..Sources::default() };
     let error = Config::load(&sources).unwrap_err().to_string();

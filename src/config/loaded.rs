@@ -46,6 +46,11 @@ impl Loaded {
         self.file.as_deref()
     }
 
+    /// Where the value of a dotted key came from.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.root.find(&parse_path(key)).map_or(Origin::Default, |node| node.origin.clone())
+    }
+
     /// Every effective value with its origin: the settings in the order of the documentation, then routes and functions.
     pub fn settings(&self) -> Vec<Setting> {
         let effective = serde_json::to_value(&self.config).unwrap_or_default();
@@ -70,7 +75,10 @@ impl Loaded {
             settings.push(self.setting(path, Some(value)));
             return;
         };
-        for (key, value) in entries {
+        // What an element is called comes first, as people write it.
+        let is_name = |key: &str| key == "name" || key == "path";
+        let (names, others): (Vec<_>, Vec<_>) = entries.iter().partition(|(key, _)| is_name(key));
+        for (key, value) in names.into_iter().chain(others) {
             path.push(Step::Key(key.clone()));
             self.element(path, value, settings);
             path.pop();

@@ -8,9 +8,9 @@
 //! The promise kept here is **P10**: whatever is wrong is told with file and line (or variable, or flag), key, value and what was
 //! expected. No text makes the loader panic.
 //!
-//! How it works: the sources become one tree whose every node knows its origin ([`tree`]); a serde deserializer over that tree
-//! ([`reader`]) reports errors with their place in the tree; the key that was wrong is taken out and the reading repeated, until nothing
-//! is wrong any more. [`keys`] asks the types themselves which keys there are.
+//! How it works: the sources become one tree whose every node knows its origin (`tree`); a serde deserializer over that tree
+//! (`reader`) reports errors with their place in the tree; the key that was wrong is taken out and the reading repeated, until nothing
+//! is wrong any more. `keys` asks the types themselves which keys there are.
 //!
 //! This floor imports the floors that declare configuration; only `cli` imports it.
 

@@ -30,7 +30,14 @@ pub(super) fn mask_url(text: &str) -> String {
 
 /// The value as it may be printed.
 pub(super) fn printed(path: &str, value: &Value) -> String {
-    if is_secret(path) { MASK.to_owned() } else { mask_url(&value.to_string()) }
+    match value {
+        _ if is_secret(path) => MASK.to_owned(),
+        Value::List(items) => {
+            let items: Vec<String> = items.iter().map(|item| printed(path, &item.value)).collect();
+            format!("[{}]", items.join(", "))
+        }
+        value => mask_url(&value.to_string()),
+    }
 }
 
 /// The same for a value in JSON.

@@ -124,9 +124,9 @@ impl Node {
             node = node.and_then(|node| node.child(step));
             // Writing to a String cannot fail.
             let _ = match (step, node.and_then(Self::label)) {
-                (Step::Key(key), _) if text.is_empty() => write!(text, "{key}"),
-                (Step::Key(key), _) => write!(text, ".{key}"),
-                (Step::Index(_), Some(label)) => write!(text, "[{label}]"),
+                (Step::Key(key), _) if text.is_empty() => write!(text, "{}", printable(key)),
+                (Step::Key(key), _) => write!(text, ".{}", printable(key)),
+                (Step::Index(_), Some(label)) => write!(text, "[{}]", printable(label)),
                 (Step::Index(index), None) => write!(text, "[{index}]"),
             };
         }
@@ -175,6 +175,11 @@ impl fmt::Display for Value {
             Self::Table(_) => f.write_str("{…}"),
         }
     }
+}
+
+/// A name as it may be printed: a file from elsewhere must not be able to steer the terminal.
+fn printable(name: &str) -> String {
+    name.chars().flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
 }
 
 /// The text in quotes, shortened to what a line can hold.

@@ -1,0 +1,101 @@
+//! The commands that serve. Each assembles its role out of the floors below, in a file of its own; what they share is here.
+//!
+//! * [`Service`] is what a role must be able to do; [`life`] leads it from its start to its end.
+//! * [`shutdown`] is the order of ending, as a state machine; [`signals`] are the wishes from outside; [`reload`] reads the configuration
+//!   again.
+
+mod banner;
+mod lb;
+mod life;
+mod listener;
+mod reload;
+mod runner;
+mod shutdown;
+mod signals;
+mod unassembled;
+mod up;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+
+pub(super) use lb::LbCommand;
+pub(super) use runner::RunnerCommand;
+pub(super) use up::UpCommand;
+
+use self::life::Service;
+use self::reload::Reload;
+use self::shutdown::Ending;
+use self::signals::{Signals, Wish, WishSource as _, Wishes};
+use super::arguments;
+use crate::config::{Loaded, Sources};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{LogFormat, TelemetryConfig};
+
+/// How long cutting off what is left may take. Nothing but a thread that waits for a file could make it long.
+const CUT_OFF_TIME: Duration = Duration::from_secs(2);
+
+/// How a role differs from the others before it is assembled.
+struct Frame {
+    sources: Sources,
+    wishes: Wishes,
+    /// What the role does to every configuration that was read, at the start and at each reload.
+    prepare: fn(&mut Loaded),
+}
+
+/// Lives a role's whole life: configuration, log, runtime, signals, `start`, and everything until the end.
+///
+/// # Errors
+/// The configuration cannot be used, or the role could not start.
+fn serve<S: Service>(frame: Frame, start: impl AsyncFnOnce(&Loaded, Metrics) -> anyhow::Result<S>) -> anyhow::Result<ExitCode> {
+    let Frame { sources, wishes, prepare } = frame;
+    let mut loaded = arguments::load(&sources)?;
+    prepare(&mut loaded);
+    start_logging(&loaded.config.telemetry)?;
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if loaded.config.workers > 0 {
+        builder.worker_threads(loaded.config.workers.into());
+    }
+    let runtime = builder.enable_all().thread_name("runpool").build().context("could not start the runtime")?;
+    let ending = runtime.block_on(async {
+        let mut signals = Signals::listen(wishes).context("could not listen to signals")?;
+        let mut metrics = Metrics::new(&loaded.config.telemetry.metrics());
+        let reload = Reload::new(sources, loaded.clone(), prepare, &mut metrics);
+        let service = tokio::select! {
+            service = start(&loaded, metrics) => service?,
+            // Nothing has begun: what was started ends with the future that started it.
+            () = told_to_end(&mut signals) => return Ok(Ending::Clean),
+        };
+        Ok::<Ending, anyhow::Error>(life::live(service, &mut signals, &loaded.config.shutdown, reload).await)
+    })?;
+    // Tasks that were cut off are dropped before the process ends: those that own processes kill them then.
+    runtime.shutdown_timeout(CUT_OFF_TIME);
+    Ok(match ending {
+        Ending::Clean | Ending::Cut => ExitCode::SUCCESS,
+        Ending::AtOnce => ExitCode::FAILURE,
+    })
+}
+
+/// Returns when somebody wants an end before there was a beginning.
+async fn told_to_end(signals: &mut Signals) {
+    // What was just read needs no reload.
+    while signals.next().await == Wish::Reload {}
+}
+
+/// SEAM (assembly): `telemetry::logging::init`, whose handle changes the filter while the program runs.
+fn start_logging(config: &TelemetryConfig) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.log_filter).context("telemetry.log_filter cannot be used")?;
+    let is_terminal = std::io::stderr().is_terminal();
+    let has_colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(has_colours);
+    let is_json = match config.log_format {
+        LogFormat::Auto => !is_terminal,
+        LogFormat::Human => false,
+        LogFormat::Json => true,
+    };
+    let result = if is_json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
+    result.map_err(|error| anyhow::anyhow!("could not start the log: {error}"))
+}

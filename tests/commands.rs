@@ -1,0 +1,511 @@
+//! The commands as users start them: real processes, real sockets, what is printed and with which code they end.
+
+// A test that cannot go on may panic, in helpers too.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
+use std::thread::JoinHandle;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// `runpool` with these arguments and nothing of our own environment.
+fn runpool(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runpool"));
+    command.args(arguments).env_clear().env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    runpool(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).unwrap()
+}
+
+/// A process that serves. Killed when a test fails.
+struct Process {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    log: BufReader<ChildStderr>,
+}
+
+impl Process {
+    fn start(arguments: &[&str]) -> Self {
+        Self::spawn(runpool(arguments).args(["--set", "telemetry.log_format=json"]))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Self { child, output, log }
+    }
+
+    /// The next line of its output that contains `part`.
+    fn line(&mut self, part: &str) -> String {
+        line_with(&mut self.output, part)
+    }
+
+    /// The next line of its log that contains `part`.
+    fn logged(&mut self, part: &str) -> serde_json::Value {
+        serde_json::from_str(&line_with(&mut self.log, part)).unwrap()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// Waits for the end; the code.
+    fn end(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn line_with(reader: &mut impl std::io::BufRead, part: &str) -> String {
+    let mut seen = String::new();
+    loop {
+        let mut line = String::new();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "no line with `{part}` in:\n{seen}");
+        if line.contains(part) {
+            return line;
+        }
+        seen += &line;
+    }
+}
+
+/// Asks for `path` over a connection of its own; status line and body.
+fn get(address: &str, path: &str) -> std::io::Result<(String, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    Ok((head.lines().next().unwrap_or_default().to_owned(), body.to_owned()))
+}
+
+/// Answers one request with `answer`; the request is handed back.
+fn server(answer: impl Into<String>) -> (String, JoinHandle<String>) {
+    let answer = answer.into();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let thread = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut request = String::new();
+        while !request.ends_with("\r\n\r\n") {
+            assert!(reader.read_line(&mut request).unwrap() > 0);
+        }
+        let length = request.lines().find_map(|line| line.strip_prefix("content-length: ")).map(|text| text.parse().unwrap());
+        if let Some(length) = length {
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).unwrap();
+            request += text(&body);
+        } else if request.contains("transfer-encoding: chunked") {
+            while !request.ends_with("\r\n0\r\n\r\n") {
+                assert!(reader.read_line(&mut request).unwrap() > 0);
+            }
+        }
+        stream.write_all(answer.as_bytes()).unwrap();
+        request
+    });
+    (address, thread)
+}
+
+fn http(status: &str, headers: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
+}
+
+// === up ===
+
+/// `up` on free ports, its front and its runners' addresses.
+fn up(arguments: &[&str]) -> (Process, String, Vec<String>) {
+    let own = ["up", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let mut process = Process::start(&[&own[..], arguments].concat());
+    let front = process.line("front").split("http://").nth(1).unwrap().trim().to_owned();
+    let runners =
+        process.line("runners").split_whitespace().filter(|word| word.contains(':')).map(|word| word.replace(',', "")).collect();
+    (process, front, runners)
+}
+
+/// The processes whose parent is `pid`.
+fn children(pid: u32) -> Vec<Pid> {
+    let mut children = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let path = entry.unwrap().path();
+        // proc(5): the parent stands second behind the name, which is in parentheses and may hold anything.
+        let Ok(stat) = std::fs::read_to_string(path.join("stat")) else { continue };
+        let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1));
+        if parent.is_some_and(|parent| parent.parse() == Ok(pid)) {
+            let number = path.file_name().unwrap().to_str().unwrap().parse().unwrap();
+            children.push(Pid::from_raw(number));
+        }
+    }
+    children
+}
+
+#[test]
+fn up_needs_no_file_says_how_to_call_it_and_leaves_nothing_behind() {
+    let (mut process, front, runners) = up(&[]);
+    assert_eq!(runners.len(), 3);
+    assert_eq!(process.line("curl").trim(), format!("curl -d world http://{front}/invoke/hello"));
+    for runner in &runners {
+        let status = run(&["status", "--runner", runner, "--output", "json"]);
+        assert!(status.status.success(), "{}", text(&status.stderr));
+        let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+        assert_eq!((&status["state"], &status["slots"]), (&"ready".into(), &4.into()));
+    }
+    let children = children(process.child.id());
+    assert_eq!(children.len(), 3);
+    process.signal(Signal::SIGINT);
+    assert_eq!(process.end(), Some(0));
+    for child in children {
+        assert_eq!(kill(child, None), Err(Errno::ESRCH), "{child} is left");
+    }
+}
+
+#[test]
+fn runners_end_with_an_up_that_was_killed() {
+    let (mut process, _, runners) = up(&["--runners", "2", "--slots", "1"]);
+    assert_eq!(runners.len(), 2);
+    let mut connections: Vec<TcpStream> = runners.iter().map(|runner| TcpStream::connect(runner).unwrap()).collect();
+    process.signal(Signal::SIGKILL);
+    assert_eq!(process.end(), None);
+    for connection in &mut connections {
+        // Whatever the runner does with the connection, it ends: by a close, or with the process by a reset.
+        let mut rest = Vec::new();
+        let _ = connection.read_to_end(&mut rest);
+        assert!(rest.is_empty());
+    }
+}
+
+#[test]
+fn a_second_signal_leaves_nothing_behind_either() {
+    let directory = tempfile::tempdir().unwrap();
+    // A runner that listens to nobody. It holds a pipe open for writing, which is at its end when the process is gone.
+    let script = directory.path().join("runner");
+    let pipes = ["alive", "never"].map(|name| directory.path().join(name));
+    for pipe in &pipes {
+        nix::unistd::mkfifo(pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    let announcement = r#"{"incarnation":"00000000000000000000000001","address":"127.0.0.1:1"}"#;
+    let text = format!(
+        "#!/bin/sh\ntrap '' TERM\nexec 3>'{}'\necho '{announcement}'\nread line <> '{}'\n",
+        pipes[0].display(),
+        pipes[1].display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let alive = pipes[0].clone();
+    let runner = std::thread::spawn(move || std::fs::read(alive).unwrap());
+    let (mut process, ..) = up(&["--runners", "1", "--runner-executable", script.to_str().unwrap()]);
+    process.signal(Signal::SIGINT);
+    process.logged("listeners are closed");
+    process.signal(Signal::SIGINT);
+    assert_eq!(process.end(), Some(1));
+    assert!(runner.join().unwrap().is_empty());
+}
+
+#[test]
+fn a_taken_address_is_told_and_nothing_is_started() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(&["up", "--listen", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let message = text(&output.stderr);
+    assert!(
+        message.contains(&format!("error: could not listen on {address} for the front: Address already in use")),
+        "{message}"
+    );
+    assert_eq!(text(&output.stdout), "");
+}
+
+// === lb and runner ===
+
+/// `lb` on free ports, and its admin address.
+fn lb(arguments: &[&str]) -> (Process, String, String) {
+    let own = ["lb", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let mut process = Process::start(&[&own[..], arguments].concat());
+    let listening = process.logged("\"listening\"");
+    let address = |name: &str| listening[name].as_str().unwrap().to_owned();
+    let (front, admin) = (address("front"), address("admin"));
+    (process, front, admin)
+}
+
+#[test]
+fn sigterm_makes_the_balancer_unready_while_it_listens_and_a_second_one_ends_it_at_once() {
+    let (mut process, front, admin) = lb(&["--set", "shutdown.grace=1h"]);
+    assert_eq!(get(&admin, "/readyz").unwrap().0, "HTTP/1.1 200 OK");
+    process.signal(Signal::SIGTERM);
+    process.logged("not ready any more");
+    assert!(get(&admin, "/readyz").unwrap().0.starts_with("HTTP/1.1 503"));
+    assert!(get(&front, "/").is_ok());
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.end(), Some(1));
+}
+
+#[test]
+fn after_the_grace_the_balancer_ends_with_0() {
+    let (mut process, ..) = lb(&["--set", "shutdown.grace=1ms"]);
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.end(), Some(0));
+}
+
+#[test]
+fn sighup_reloads_and_a_bad_file_changes_nothing_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("c.toml");
+    std::fs::write(&file, "[pool]\nrunners = [\"127.0.0.1:1\"]\n").unwrap();
+    let (mut process, front, _) = lb(&["--config", file.to_str().unwrap()]);
+
+    std::fs::write(&file, "[pool]\nrunnners = []\n").unwrap();
+    process.signal(Signal::SIGHUP);
+    let message = process.logged("was not reloaded")["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("c.toml:2: pool.runnners = []: unknown key; did you mean `runners`?"), "{message}");
+    assert!(get(&front, "/").is_ok());
+
+    std::fs::write(&file, "workers = 7\n[[function]]\nname = \"f\"\ncommand = [\"cat\"]\n").unwrap();
+    process.signal(Signal::SIGHUP);
+    assert_eq!(process.logged("was reloaded")["functions"], 1);
+    let warning = process.logged("only a restart")["message"].clone();
+    assert_eq!(warning, "changed, but only a restart takes it over: workers");
+}
+
+#[test]
+fn a_runner_announces_itself_on_one_line_and_ends_with_its_standard_input() {
+    let arguments = ["runner", "--listen", "127.0.0.1:0", "--announce", "--stop-with-stdin", "--slots", "2"];
+    let mut process = Process::spawn(runpool(&arguments).stdin(Stdio::piped()));
+    let announcement: serde_json::Value = serde_json::from_str(&process.line("{")).unwrap();
+    assert_eq!(announcement["incarnation"].as_str().unwrap().len(), 26);
+    let status = run(&["status", "--runner", announcement["address"].as_str().unwrap()]);
+    assert!(status.status.success());
+    assert!(text(&status.stdout).lines().any(|line| line.split_whitespace().eq(["slots", "2"])), "{}", text(&status.stdout));
+    drop(process.child.stdin.take());
+    assert_eq!(process.end(), Some(0));
+}
+
+#[test]
+fn standard_input_that_is_no_pipe_cannot_be_the_parent() {
+    let output = run(&["runner", "--listen", "127.0.0.1:0", "--stop-with-stdin"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("--stop-with-stdin wants a pipe as standard input"), "{}", text(&output.stderr));
+}
+
+// === call ===
+
+fn call(address: &str, arguments: &[&str]) -> Output {
+    run(&[&["call", "hello", "--address", address][..], arguments].concat())
+}
+
+#[test]
+fn call_prints_the_answer_and_nothing_else() {
+    let (address, server) = server(http("200 OK", "fn-call-id: 1\r\n", "Hello, x!\n"));
+    let output = call(&address, &["--data", "x", "-H", "X-Colour: blue"]);
+    assert_eq!((text(&output.stdout), text(&output.stderr), output.status.code()), ("Hello, x!\n", "", Some(0)));
+    let request = server.join().unwrap();
+    assert!(request.starts_with("POST /invoke/hello HTTP/1.1\r\n") && request.ends_with("\r\n\r\nx"), "{request}");
+    assert!(request.contains("x-colour: blue\r\n"), "{request}");
+}
+
+#[test]
+fn call_takes_method_path_and_shows_the_head_when_asked() {
+    let (address, server) = server(http("201 Created", "a: b\r\n", "made"));
+    let output = call(&address, &["-X", "PUT", "--path", "/orders/7?full=1", "-i"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).starts_with("HTTP/1.1 201 Created\r\n"), "{}", text(&output.stdout));
+    assert!(text(&output.stdout).contains("\r\na: b\r\n") && text(&output.stdout).ends_with("\r\n\r\nmade"));
+    assert!(server.join().unwrap().starts_with("PUT /invoke/hello/orders/7?full=1 HTTP/1.1\r\n"));
+}
+
+#[test]
+fn call_sends_a_file_with_its_length_and_standard_input_as_it_comes() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("body");
+    std::fs::write(&file, "from a file").unwrap();
+    let (address, from_file) = server(http("200 OK", "", ""));
+    call(&address, &["--data", &format!("@{}", file.display())]);
+    let request = from_file.join().unwrap();
+    assert!(request.contains("content-length: 11\r\n") && request.ends_with("from a file"), "{request}");
+
+    let (address, from_input) = server(http("200 OK", "", "done"));
+    let mut command = runpool(&["call", "hello", "--address", &address, "--data", "-"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"from a pipe").unwrap();
+    assert_eq!(text(&child.wait_with_output().unwrap().stdout), "done");
+    assert!(from_input.join().unwrap().contains("from a pipe"));
+}
+
+#[test]
+fn call_tells_a_failed_call_with_its_outcome_and_id() {
+    let problem = r#"{"message":"no runner took the call in 1s","outcome":"placer_timeout"}"#;
+    let (address, _server) =
+        server(http("503 Service Unavailable", "runpool-outcome: placer_timeout\r\nfn-call-id: 01X\r\n", problem));
+    let output = call(&address, &[]);
+    assert_eq!(text(&output.stderr), "error: no runner took the call in 1s (outcome placer_timeout, call 01X)\n");
+    assert_eq!((text(&output.stdout), output.status.code()), ("", Some(1)));
+}
+
+#[test]
+fn call_prints_a_functions_own_error_and_fails() {
+    let (address, _server) = server(http("404 Not Found", "fn-call-id: 01X\r\n", "no such order\n"));
+    let output = call(&address, &[]);
+    assert_eq!(text(&output.stdout), "no such order\n");
+    assert_eq!(text(&output.stderr), "error: the function answered 404 Not Found (call 01X)\n");
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn call_prints_the_id_of_a_detached_call() {
+    let (address, server) = server(http("202 Accepted", "runpool-outcome: accepted\r\nfn-call-id: 01X\r\n", ""));
+    let output = call(&address, &["--detach"]);
+    assert_eq!((text(&output.stdout), output.status.code()), ("01X\n", Some(0)));
+    assert!(server.join().unwrap().contains("fn-invoke-type: detached\r\n"));
+}
+
+#[test]
+fn call_tells_an_answer_that_was_cut_off_and_a_balancer_that_is_not_there() {
+    let (address, server) = server("HTTP/1.1 200 OK\r\ncontent-length: 10\r\nfn-call-id: 01X\r\n\r\nhalf");
+    let output = call(&address, &[]);
+    assert_eq!(text(&output.stdout), "half");
+    assert!(text(&output.stderr).starts_with("error: the answer was cut off (call 01X): "), "{}", text(&output.stderr));
+    server.join().unwrap();
+    // Nobody listens on port 1.
+    let output = call("127.0.0.1:1", &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).starts_with("error: could not call `hello` at 127.0.0.1:1: Connection refused"));
+}
+
+#[test]
+fn call_gives_up_in_time() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = call(&format!("http://{}", listener.local_addr().unwrap()), &["--timeout", "20ms"]);
+    assert!(text(&output.stderr).ends_with(": no answer in time\n"), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+// === tools ===
+
+#[test]
+fn runners_and_functions_are_printed_as_table_and_as_json() {
+    let json = r#"{"runners":[{"id":"a","address":"127.0.0.1:9001","in_flight":2,"colour":"blue"}]}"#;
+    let (admin, from_table) = server(http("200 OK", "content-type: application/json\r\n", json));
+    let output = run(&["runners", "--admin", &admin]);
+    assert_eq!(text(&output.stdout), "ID  ADDRESS         IN FLIGHT  COLOUR\na   127.0.0.1:9001  2          blue\n");
+    assert!(from_table.join().unwrap().starts_with("GET /v1/runners HTTP/1.1\r\n"));
+
+    let (admin, from_json) = server(http("200 OK", "", r#"{"functions":[{"name":"f"}]}"#));
+    let output = runpool(&["functions", "--output", "json"]).env("RUNPOOL_ADMIN", &admin).output().unwrap();
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(document["functions"][0]["name"], "f");
+    assert!(from_json.join().unwrap().starts_with("GET /v1/functions HTTP/1.1\r\n"));
+}
+
+#[test]
+fn what_the_admin_listener_refuses_is_told() {
+    let (admin, _server) = server(http("404 Not Found", "", r#"{"message":"there is nothing at /v1/runners"}"#));
+    let output = run(&["runners", "--admin", &admin]);
+    assert_eq!(
+        text(&output.stderr),
+        format!("error: {admin}/v1/runners answered 404 Not Found: there is nothing at /v1/runners\n")
+    );
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn status_ends_with_0_only_if_the_balancer_is_ready() {
+    let (admin, server_ready) = server(http("200 OK", "", "[+] runners\nready\n"));
+    let output = run(&["status", "--admin", &admin]);
+    assert_eq!((text(&output.stdout), output.status.code()), ("[+] runners\nready\n", Some(0)));
+    assert!(server_ready.join().unwrap().starts_with("GET /readyz?verbose HTTP/1.1\r\n"));
+    let (admin, _server) = server(http("503 Service Unavailable", "", "not ready\n"));
+    let output = run(&["status", "--admin", &admin]);
+    assert_eq!((text(&output.stdout), output.status.code()), ("not ready\n", Some(1)));
+}
+
+fn file_with(directory: &Path, content: &str) -> String {
+    let file = directory.join("c.toml");
+    std::fs::write(&file, content).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn check_tells_everything_that_is_wrong_and_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = file_with(directory.path(), "[front]\nlisten = \"x\"\nmax_bodi = 1\n");
+    let output = run(&["check", &file]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        text(&output.stderr),
+        format!(
+            "error: the configuration cannot be used:\n  {file}:2: front.listen = \"x\": expected an IP address with a port, such as \
+             \"127.0.0.1:8080\"\n  {file}:3: front.max_bodi = 1: unknown key; did you mean `max_body`?\n"
+        )
+    );
+}
+
+#[test]
+fn check_is_content_with_the_examples() {
+    for (name, role) in [("plain.toml", "lb"), ("demo.toml", "up")] {
+        let file = format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"));
+        let output = run(&["check", &file]);
+        assert_eq!(text(&output.stdout), format!("{file}: ok for `runpool {role}`\n"));
+        assert_eq!(output.status.code(), Some(0));
+    }
+}
+
+#[test]
+fn config_prints_where_values_come_from_and_no_secret() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = file_with(directory.path(), "[[function]]\nname = \"f\"\ncommand = [\"cat\"]\nconfig = { PIN = \"7777\" }\n");
+    let output = runpool(&["config", "--config", &file, "--workers", "3"]).env("RUNPOOL_FLEET_SLOTS", "9").output().unwrap();
+    let printed = text(&output.stdout);
+    for line in ["workers = 3 # flag --workers", "slots = 9 # environment variable RUNPOOL_FLEET_SLOTS", "PIN = \"***\" # "] {
+        assert!(
+            printed.lines().any(|printed| printed.split_whitespace().collect::<Vec<_>>().join(" ").starts_with(line)),
+            "{printed}"
+        );
+    }
+    assert!(!printed.contains("7777"));
+    let json: serde_json::Value =
+        serde_json::from_slice(&run(&["config", "--config", &file, "--output", "json"]).stdout).unwrap();
+    assert_eq!(json["file"], file);
+}
+
+#[test]
+fn completions_are_made_for_three_shells() {
+    for (shell, part) in [("bash", "complete "), ("zsh", "#compdef runpool"), ("fish", "complete -c runpool")] {
+        let output = run(&["completions", shell]);
+        assert!(text(&output.stdout).contains(part), "{shell}");
+        assert!(!text(&output.stdout).is_empty() && output.status.success());
+    }
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2_and_the_version_with_0() {
+    for arguments in [&["frob"][..], &["call"], &["call", "a b"], &["call", "f", "--timeout", "5"], &[]] {
+        assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+    let output = run(&["--version"]);
+    assert!(text(&output.stdout).starts_with(concat!("runpool ", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut child = runpool(&["config"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((text(&output.stderr), output.status.code()), ("", Some(0)));
+}
