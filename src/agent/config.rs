@@ -1,7 +1,7 @@
 //! `[runner]`: the agent's own settings.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,15 @@ impl Default for AgentConfig {
     }
 }
 
+/// The longest [`AgentConfig::socket_directory`], in bytes: the path of a unix socket has at most 107, of which the agent and the functions'
+/// libraries need the rest (`/rp-INCARNATION/s/NUMBER/phonylsnr.sock`).
+pub const MAX_SOCKET_DIRECTORY: usize = 39;
+
+/// An agent cannot be made with this configuration.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("runner.{}: expected {}", .0.key, .0.expected)]
+pub struct InvalidAgentConfig(pub InvalidValue);
+
 impl AgentConfig {
     /// The values that cannot be used.
     pub fn validate(&self) -> Vec<InvalidValue> {
@@ -71,16 +80,32 @@ impl AgentConfig {
         if self.slots == 0 {
             invalid.push(InvalidValue::new("slots", "at least 1"));
         }
-        if self.memory.bytes() == 0 {
-            invalid.push(InvalidValue::new("memory", "more than 0B"));
+        if self.memory < ByteSize::mib(1) {
+            invalid.push(InvalidValue::new("memory", "at least 1MiB"));
+        }
+        if self.max_answer_body.bytes() == 0 {
+            invalid.push(InvalidValue::new("max_answer_body", "more than 0B"));
         }
         // Below 8 KiB hyper has no room to read.
         if !(ByteSize::kib(8)..=ByteSize::mib(16)).contains(&self.max_answer_head) {
             invalid.push(InvalidValue::new("max_answer_head", "from 8KiB to 16MiB"));
         }
+        invalid.extend(self.socket_directory.as_deref().and_then(|path| check_socket_directory(path).err()));
         invalid.extend(self.limits.validate().into_iter().map(|value| value.within("limits")));
         invalid
     }
+}
+
+/// Checks that sockets below `path` have paths that a socket can have.
+pub(crate) fn check_socket_directory(path: &Path) -> Result<(), InvalidValue> {
+    let wrong = |expected: String| Err(InvalidValue::new("socket_directory", expected));
+    if !path.is_absolute() {
+        return wrong("an absolute path".to_owned());
+    }
+    if path.as_os_str().len() > MAX_SOCKET_DIRECTORY {
+        return wrong(format!("a path of at most {MAX_SOCKET_DIRECTORY} bytes, as those of unix sockets are short"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -94,10 +119,22 @@ mod tests {
             listen: SocketAddr::from(([0, 0, 0, 0], 9001)),
             slots: 0,
             memory: ByteSize(0),
+            max_answer_body: ByteSize(0),
             max_answer_head: ByteSize(1),
+            socket_directory: Some("run".into()),
             ..AgentConfig::default()
         };
         let keys: Vec<String> = config.validate().into_iter().map(|value| value.key).collect();
-        assert_eq!(keys, ["listen", "slots", "memory", "max_answer_head"]);
+        assert_eq!(keys, ["listen", "slots", "memory", "max_answer_body", "max_answer_head", "socket_directory"]);
+        let exposed =
+            AgentConfig { expose: Some(Exposure::WithoutAuthentication), listen: config.listen, ..AgentConfig::default() };
+        assert_eq!(exposed.validate(), []);
+    }
+
+    #[test]
+    fn a_directory_in_which_no_socket_has_room_is_named() {
+        let long = Path::new("/a/very/long/path/for/the/sockets/of/workers");
+        let error = InvalidAgentConfig(check_socket_directory(long).unwrap_err()).to_string();
+        assert_eq!(error, "runner.socket_directory: expected a path of at most 39 bytes, as those of unix sockets are short");
     }
 }

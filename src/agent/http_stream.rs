@@ -1,0 +1,174 @@
+//! One call on an `http-stream` worker: from the ticket to the head of the answer.
+
+use std::time::{Duration, SystemTime};
+
+use http::{Method, Request, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::accepted::{Accepted, Ended, before};
+use super::answer::{AnswerBody, full};
+use super::fn_contract::{self, FunctionRequest, Verdict};
+use super::house::{House, Lease, Ticket};
+use super::input::{Input, InputProgress};
+use super::run::{Run, RunControl};
+use super::run_error::RunError;
+use super::worker::{SendError, own_exit};
+use super::worker_body::WorkerBody;
+
+/// Workers found dead before one call is given up on. Each was idle, or has just started: that many in a row is not chance.
+const MAX_DEAD_WORKERS: u32 = 3;
+
+/// The longest answer of a failed function that is read, so that its worker can go on.
+const MAX_DRAINED: usize = 64 * 1024;
+
+/// Everything about an exchange but its run.
+struct Exchange {
+    request: FunctionRequest,
+    progress: InputProgress,
+    limit: Duration,
+    deadline: Instant,
+    max_answer_body: u64,
+}
+
+/// Runs one call to the head of its answer. Dropping the future kills the worker, if it has the call.
+pub(crate) async fn run(mut accepted: Accepted, house: &House, ticket: Ticket, input: Input) -> Ended {
+    let mut ticket = ticket;
+    let mut dead_workers = 0;
+    let lease = loop {
+        let mut lease = match before(accepted.deadline, ticket.lease()).await {
+            Some(Ok(lease)) => lease,
+            Some(Err(error)) => return accepted.fail(error),
+            None => return accepted.fail(RunError::TimedOutWaiting),
+        };
+        match before(accepted.deadline, lease.worker.prepare()).await {
+            Some(Ok(())) => break lease,
+            Some(Err(_gone)) => lease.discard(),
+            None => return accepted.fail(RunError::TimedOutWaiting),
+        }
+        // Nothing was sent to it, and no byte of the body was read: the call may still go anywhere.
+        dead_workers += 1;
+        if dead_workers == MAX_DEAD_WORKERS {
+            return accepted.fail(RunError::Disconnected);
+        }
+        ticket = match house.admit(&accepted.function) {
+            Ok(ticket) => ticket,
+            Err(_no_room) => return accepted.refuse(),
+        };
+    };
+    accepted.tell_started();
+    exchange(accepted, house, lease, input).await
+}
+
+async fn exchange(accepted: Accepted, house: &House, mut lease: Lease, input: Input) -> Ended {
+    let now = Instant::now();
+    let limit = accepted.limit(now);
+    let Accepted { function, request, max_answer_body, held, accounts, .. } = accepted;
+    lease.use_it();
+    lease.worker.log.set_call(Some(request.call));
+    let tasks = house.workshop().tasks.clone();
+    let control = RunControl::new(lease.worker.process.clone(), function.spec.memory, tasks, held);
+    let mut run = Run::begin(control, accounts);
+    let exchange = Exchange { progress: input.progress(), limit, deadline: now + limit, max_answer_body, request };
+    let message = message(&exchange.request, limit, input);
+    let head = tokio::select! {
+        biased;
+        head = lease.worker.send(message) => head,
+        () = tokio::time::sleep_until(exchange.deadline) => return failed(run, RunError::TimedOut(limit)),
+    };
+    run.accounts.answered();
+    match head {
+        Ok(head) => match fn_contract::verdict(head.status()) {
+            Verdict::Answered => answer(run, lease, head, exchange).await,
+            Verdict::Failed => own_failure(run, lease, head, &exchange, RunError::Failed).await,
+            Verdict::TimedOut => own_failure(run, lease, head, &exchange, RunError::ReportedTimeout).await,
+            Verdict::Invalid => {
+                let status = head.status().as_u16();
+                failed(run, RunError::BadAnswer(format!("its worker answered with status {status}: expected 200, 502 or 504")))
+            }
+        },
+        Err(error) => lost(run, &lease, error, &exchange).await,
+    }
+}
+
+/// `POST /call`, as the contract wants it.
+fn message(request: &FunctionRequest, limit: Duration, input: Input) -> Request<Input> {
+    let mut message = Request::new(input);
+    *message.method_mut() = Method::POST;
+    *message.uri_mut() = http::Uri::from_static("/call");
+    let now = SystemTime::now();
+    *message.headers_mut() = fn_contract::request_headers(request, now.checked_add(limit).unwrap_or(now));
+    message
+}
+
+fn failed(run: Run, error: RunError) -> Ended {
+    let timing = run.accounts.timing();
+    Ended::Failed(run.kill(error), timing)
+}
+
+/// The function answered: its head is ready, its body streams.
+async fn answer(mut run: Run, lease: Lease, head: Response<Incoming>, exchange: Exchange) -> Ended {
+    let (parts, incoming) = head.into_parts();
+    if incoming.size_hint().lower() > exchange.max_answer_body {
+        return failed(run, RunError::BodyTooLarge);
+    }
+    let timing = run.accounts.timing();
+    let (status, headers) = fn_contract::answer_head(exchange.request.intent, parts.headers);
+    run.control.is_answering();
+    if !incoming.is_end_stream() {
+        run.watch_clock(exchange.deadline, exchange.limit);
+    }
+    let body = WorkerBody::new(incoming, run, lease, exchange.progress, exchange.max_answer_body);
+    let body: AnswerBody = if has_body(&exchange.request.method, status) {
+        body.boxed_unsync()
+    } else {
+        // The server will not ask for such a body, and the worker must be rid of it before the next call.
+        match body.discard().await {
+            Ok(()) => full(bytes::Bytes::new()),
+            Err(error) => return Ended::Failed(error, timing),
+        }
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ended::Answered(response, timing)
+}
+
+/// Whether an answer to this method, with this status, has a body (RFC 9110 section 6.4.1).
+fn has_body(method: &Method, status: StatusCode) -> bool {
+    method != Method::HEAD && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
+}
+
+/// The function failed by its own account. Its worker can go on if it is rid of this call (Fn's `PipesAreClear`).
+async fn own_failure(run: Run, lease: Lease, head: Response<Incoming>, exchange: &Exchange, error: RunError) -> Ended {
+    let timing = run.accounts.timing();
+    let drained = before(Some(exchange.deadline), Limited::new(head.into_body(), MAX_DRAINED).collect()).await;
+    let is_clear = matches!(drained, Some(Ok(_))) && exchange.progress.is_at_end();
+    if !is_clear {
+        return Ended::Failed(run.kill(error), timing);
+    }
+    match run.fail(error) {
+        Ok((held, error)) => {
+            lease.give_back();
+            drop(held);
+            Ended::Failed(error, timing)
+        }
+        Err(verdict) => Ended::Failed(verdict, timing),
+    }
+}
+
+/// There is no answer, or none that can be read. Why, is told as well as can be.
+async fn lost(run: Run, lease: &Lease, error: SendError, exchange: &Exchange) -> Ended {
+    let error = match error {
+        _ if exchange.progress.has_failed() => RunError::ClientGone,
+        SendError::Lost(error) if error.is_parse_too_large() => RunError::HeadTooLarge,
+        SendError::Lost(error) if error.is_parse() => RunError::BadAnswer(error.to_string()),
+        SendError::Lost(_) | SendError::Gone => match own_exit(&lease.worker.process).await {
+            Some(exit) => RunError::Crashed { exit, line: lease.worker.log.last_error_line().await },
+            None => RunError::Disconnected,
+        },
+    };
+    failed(run, error)
+}

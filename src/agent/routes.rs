@@ -1,0 +1,138 @@
+//! The agent's HTTP surface.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `ANY /call/{function}…` | the function's answer, a refusal, or a problem |
+//! | `GET /calls/{call id}` | the call in hand, or 404: a sign of life |
+//! | `PUT /functions/{digest}` | 204: the version is known now |
+//! | `GET /functions` | the known versions |
+//! | `GET /status` | an [`AgentStatus`](crate::protocol::AgentStatus) |
+//! | `POST /drain` | the same, after the gate was closed |
+//! | `GET /livez`, `GET /readyz`, `GET /metrics` | for whoever watches |
+//!
+//! Every answer carries `runpool-load`.
+
+use http::header::ALLOW;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+
+use super::answer::{self, AnswerBody};
+use super::call_request::CallRequest;
+use super::service::Service;
+use crate::model::{CallId, Digest, FunctionSpec, Outcome};
+use crate::protocol::headers::LOAD;
+use crate::protocol::{AgentState, Problem};
+
+/// The longest specification of a function.
+const MAX_SPECIFICATION: usize = 1024 * 1024;
+
+/// Answers one request.
+pub(crate) async fn answer(service: &Service, request: Request<Incoming>) -> Response<AnswerBody> {
+    if request.uri().path().starts_with(CallRequest::PREFIX) {
+        return service.call(request).await;
+    }
+    let mut response = route(service, request).await;
+    set_load(service, None, &mut response);
+    response
+}
+
+/// Writes the load report; `function` is the one whose warm workers matter.
+pub(crate) fn set_load(service: &Service, function: Option<&Digest>, response: &mut Response<AnswerBody>) {
+    // Names and numbers: always a valid value.
+    if let Ok(value) = HeaderValue::try_from(service.load(function).to_string()) {
+        response.headers_mut().insert(LOAD, value);
+    }
+}
+
+async fn route(service: &Service, request: Request<Incoming>) -> Response<AnswerBody> {
+    let path = request.uri().path().to_owned();
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let allowed = match *segments.as_slice() {
+        ["functions", _] => Method::PUT,
+        ["drain"] => Method::POST,
+        ["calls", _] | ["functions" | "status" | "livez" | "readyz" | "metrics"] => Method::GET,
+        _ => return not_found(&path),
+    };
+    let is_allowed = *request.method() == allowed || (allowed == Method::GET && *request.method() == Method::HEAD);
+    if !is_allowed {
+        return method_not_allowed(request.method(), &path, &allowed);
+    }
+    match *segments.as_slice() {
+        ["calls", id] => call(service, id),
+        ["functions", digest] => put_function(service, digest, request.into_body()).await,
+        ["functions"] => answer::json(StatusCode::OK, &service.functions.list()),
+        ["status"] => answer::json(StatusCode::OK, &service.status().await),
+        ["drain"] => {
+            service.drain();
+            answer::json(StatusCode::OK, &service.status().await)
+        }
+        ["livez"] => answer::text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
+        ["readyz"] => ready(service),
+        ["metrics"] => metrics(service),
+        _ => not_found(&path),
+    }
+}
+
+fn call(service: &Service, id: &str) -> Response<AnswerBody> {
+    match id.parse::<CallId>() {
+        Ok(id) => match service.calls.view(id) {
+            Some(view) => answer::json(StatusCode::OK, &view),
+            None => answer::problem(&Problem::new(Outcome::NotFound, format!("call {id} is not in hand here"))),
+        },
+        Err(error) => answer::bad_request(error.to_string()),
+    }
+}
+
+async fn put_function(service: &Service, digest: &str, body: Incoming) -> Response<AnswerBody> {
+    let digest: Digest = match digest.parse() {
+        Ok(digest) => digest,
+        Err(error) => return answer::bad_request(error),
+    };
+    let bytes = match Limited::new(body, MAX_SPECIFICATION).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) => {
+            let detail = format!("could not read the specification: {error}; expected at most 1MiB of JSON");
+            return answer::problem(&Problem::new(Outcome::BodyTooLarge, detail));
+        }
+    };
+    let spec: FunctionSpec = match serde_json::from_slice(&bytes) {
+        Ok(spec) => spec,
+        Err(error) => return answer::bad_request(format!("the body is not a function's specification: {error}")),
+    };
+    match service.functions.learn(&digest, spec) {
+        Ok(()) => answer::empty(StatusCode::NO_CONTENT),
+        Err(error) => answer::bad_request(error.to_string()),
+    }
+}
+
+fn ready(service: &Service) -> Response<AnswerBody> {
+    let (status, text) = match service.gate.view().state {
+        AgentState::Ready => (StatusCode::OK, "ready\n"),
+        AgentState::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        AgentState::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+    };
+    answer::text(status, "text/plain; charset=utf-8", text)
+}
+
+/// OpenMetrics text.
+fn metrics(service: &Service) -> Response<AnswerBody> {
+    let mut text = String::new();
+    match prometheus_client::encoding::text::encode(&mut text, service.registry.registry()) {
+        Ok(()) => answer::text(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text),
+        Err(error) => answer::problem(&Problem::new(Outcome::Internal, format!("could not write the metrics: {error}"))),
+    }
+}
+
+fn not_found(path: &str) -> Response<AnswerBody> {
+    answer::problem(&Problem::new(Outcome::NotFound, format!("an agent has nothing at {path}")))
+}
+
+fn method_not_allowed(method: &Method, path: &str, allowed: &Method) -> Response<AnswerBody> {
+    let detail = format!("{method} is not possible at {path}: expected {allowed}");
+    let mut response = answer::problem(&Problem::new(Outcome::MethodNotAllowed, detail));
+    if let Ok(value) = HeaderValue::from_str(allowed.as_str()) {
+        response.headers_mut().insert(ALLOW, value);
+    }
+    response
+}

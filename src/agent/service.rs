@@ -1,0 +1,201 @@
+//! Admission of calls, in the order in which an agent may refuse them, and the way of an admitted one to its answer.
+//!
+//! Refused first is what is cheapest to know: draining, unknown function, impossible, busy, memory. All of it is decided without waiting
+//! and before a byte of the body was asked for, so that a refusal costs a balancer no body (the server sends `100 Continue` when the
+//! body is first asked for, and never before).
+
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::accepted::{Accepted, Ended, Room};
+use super::answer::{self, AnswerBody};
+use super::call_request::CallRequest;
+use super::calls::CallTable;
+use super::detached;
+use super::functions::Functions;
+use super::gate::Gate;
+use super::house::House;
+use super::input::Input;
+use super::metrics::AgentMetrics;
+use super::routes::set_load;
+use super::run::{Accounts, Held};
+use super::status::StatusDesk;
+use crate::model::{ByteSize, CallId, CallKind, Digest, Function, FunctionName, IncarnationId, Outcome};
+use crate::protocol::headers::SERVER_TIMING;
+use crate::protocol::{AgentStatus, LoadReport, Problem, Refusal, RefusalReason, ServerTiming};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::trace::{SpanKind, Tracer};
+
+/// What answers requests.
+pub(crate) struct Service {
+    pub(crate) incarnation: IncarnationId,
+    pub(crate) gate: Gate,
+    pub(crate) functions: Functions,
+    pub(crate) calls: Arc<CallTable>,
+    pub(crate) house: House,
+    pub(crate) status_function: Option<FunctionName>,
+    pub(crate) status_desk: StatusDesk,
+    pub(crate) memory: ByteSize,
+    pub(crate) max_answer_body: ByteSize,
+    pub(crate) metrics: Arc<AgentMetrics>,
+    pub(crate) registry: Arc<Metrics>,
+    pub(crate) tracer: Tracer,
+}
+
+/// Why a call is not run.
+enum Stop {
+    Refused(Refusal),
+    Problem(Problem),
+}
+
+impl Service {
+    /// Answers one call.
+    pub(crate) async fn call(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+        self.gate.receive();
+        let (parts, body) = request.into_parts();
+        let call = match CallRequest::read(parts) {
+            Ok(call) => call,
+            Err(error) => {
+                let mut response = answer::bad_request(error.to_string());
+                set_load(self, None, &mut response);
+                return response;
+            }
+        };
+        let (id, digest, kind) = (call.request.call, call.digest.clone(), call.kind);
+        let mut response = match self.admit(call) {
+            Ok((accepted, room)) => {
+                let ended = match kind {
+                    CallKind::Sync => room.run(accepted, &self.house, Input::streaming(body)).await,
+                    CallKind::Detached => detached::run(accepted, &self.house, room, body).await,
+                };
+                self.ended(ended, id)
+            }
+            Err(Stop::Refused(refusal)) => self.refuse(&refusal),
+            Err(Stop::Problem(problem)) => answer::problem(&problem.with_call_id(id)),
+        };
+        set_load(self, Some(&digest), &mut response);
+        response
+    }
+
+    /// Every check, in order, and then the slot and the room.
+    fn admit(&self, call: CallRequest) -> Result<(Accepted, Room), Stop> {
+        self.gate.check_open().map_err(Stop::Refused)?;
+        let function = self.functions.get(&call.digest).ok_or(Stop::Refused(Refusal::new(RefusalReason::UnknownFunction)))?;
+        self.check(&call, &function).map_err(Stop::Problem)?;
+        let permit = self.gate.enter(&function).map_err(Stop::Refused)?;
+        let room = match Room::find(&self.house, &function) {
+            Ok(room) => room,
+            Err(_no_room) => {
+                permit.refuse();
+                return Err(Stop::Refused(Refusal::new(RefusalReason::Memory)));
+            }
+        };
+        let entry = self.calls.enter(call.request.call, function.name().clone(), call.attempt);
+        let mut span = self.tracer.span("run", SpanKind::Server, &self.tracer.adopt(call.parent));
+        if span.is_recording() {
+            span.text("runpool.function", function.name().as_str());
+            span.text("runpool.call", call.request.call.to_string());
+            span.number("runpool.attempt", i64::from(call.attempt));
+        }
+        let mut request = call.request;
+        request.trace = *span.context();
+        let accounts = Accounts::open(request.call, Arc::clone(&function), Arc::clone(&self.metrics), span);
+        let accepted = Accepted {
+            function,
+            request,
+            deadline: call.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            max_answer_body: self.max_answer_body.bytes(),
+            started: None,
+            held: Held { permit: Some(permit), entry: Some(entry), claim: None },
+            accounts,
+        };
+        Ok((accepted, room))
+    }
+
+    /// What no other runner of this kind would take either.
+    fn check(&self, call: &CallRequest, function: &Function) -> Result<(), Problem> {
+        let name = function.name();
+        if call.name != *name {
+            let detail =
+                format!("the path names function `{}`, and the digest is that of `{name}`: expected the same", call.name);
+            return Err(Problem::new(Outcome::BadRequest, detail));
+        }
+        if self.status_function.as_ref() == Some(name) {
+            return Err(Problem::new(
+                Outcome::BadRequest,
+                format!("function `{name}` is the status function: it cannot be called"),
+            ));
+        }
+        let (wanted, all) = (function.spec.memory, self.memory);
+        if wanted > all {
+            let detail =
+                format!("function `{name}` wants {wanted} of memory for a worker, and this runner has {all} for all of them");
+            return Err(Problem::new(Outcome::Impossible, detail));
+        }
+        Ok(())
+    }
+
+    fn ended(&self, ended: Ended, id: CallId) -> Response<AnswerBody> {
+        match ended {
+            Ended::Answered(mut response, timing) => {
+                set_timing(&mut response, timing);
+                response
+            }
+            Ended::Failed(error, timing) => {
+                let mut response = answer::problem(&error.problem().with_call_id(id));
+                set_timing(&mut response, timing);
+                response
+            }
+            Ended::Refused => self.refuse(&Refusal::new(RefusalReason::Memory)),
+        }
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response<AnswerBody> {
+        self.metrics.refused(refusal.reason);
+        answer::refusal(refusal)
+    }
+
+    /// How full the agent is.
+    pub(crate) fn load(&self, function: Option<&Digest>) -> LoadReport {
+        let warm = function.map_or(0, |function| self.house.warm(function));
+        LoadReport {
+            in_flight: self.gate.view().in_flight,
+            slots: self.gate.slots(),
+            warm: u32::try_from(warm).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Closes the gate for good.
+    pub(crate) fn drain(&self) {
+        self.gate.drain();
+    }
+
+    /// The status: counts that are fresh always, and what the last look found.
+    pub(crate) async fn status(&self) -> AgentStatus {
+        let look = self.status_desk.look().await;
+        let view = self.gate.view();
+        let (warm_workers, memory_used) = self.house.view();
+        AgentStatus {
+            incarnation: Some(self.incarnation),
+            state: view.state,
+            slots: self.gate.slots(),
+            memory: self.memory,
+            memory_used: ByteSize(memory_used),
+            warm_workers,
+            active_request_count: u64::from(view.in_flight),
+            requests_received: view.received,
+            requests_handled: view.handled,
+            ..look
+        }
+    }
+}
+
+fn set_timing(response: &mut Response<AnswerBody>, timing: ServerTiming) {
+    // Numbers: always a valid value. A function's own timings stay beside ours.
+    if let Ok(value) = HeaderValue::try_from(timing.to_string()) {
+        response.headers_mut().append(SERVER_TIMING, value);
+    }
+}
