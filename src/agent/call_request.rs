@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::fn_contract::FunctionRequest;
 use crate::model::{CallId, CallKind, Digest, FunctionName, Intent, TraceContext};
-use crate::protocol::headers::{ATTEMPT, CALL, DETACHED, FN_INTENT, FUNCTION, HTTP_REQUEST, KIND, TARGET, TIMEOUT, TRACEPARENT};
+use crate::protocol::headers::{ATTEMPT, CALL, DETACHED, FUNCTION, HTTP_REQUEST, INTENT, KIND, TARGET, TIMEOUT, TRACEPARENT};
 use crate::protocol::{parse_traceparent, remove_hop_by_hop, remove_internal};
 
 /// The head of a call.
@@ -81,13 +81,10 @@ impl CallRequest {
             Some(DETACHED) => CallKind::Detached,
             Some(other) => return Err(wrong(KIND, other, "`detached`, or no such header")),
         };
-        let intent = match headers.get(FN_INTENT) {
-            Some(value) if value == HTTP_REQUEST => {
-                // It was for us; the function is told in its own frame.
-                headers.remove(FN_INTENT);
-                Intent::HttpRequest
-            }
-            _ => Intent::Invoke,
+        let intent = match word(&headers, &INTENT)? {
+            None => Intent::Invoke,
+            Some(HTTP_REQUEST) => Intent::HttpRequest,
+            Some(other) => return Err(wrong(INTENT, other, "`httprequest`, or no such header")),
         };
         let target = match word(&headers, &TARGET)? {
             Some(target) => target.to_owned(),

@@ -13,7 +13,7 @@
 //! Every answer carries `runpool-load`.
 
 use http::header::ALLOW;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 
@@ -23,6 +23,7 @@ use super::service::Service;
 use crate::model::{CallId, Digest, FunctionSpec, Outcome};
 use crate::protocol::headers::LOAD;
 use crate::protocol::{AgentState, Problem};
+use crate::telemetry::exposition::expose;
 
 /// The longest specification of a function.
 const MAX_SPECIFICATION: usize = 1024 * 1024;
@@ -69,7 +70,7 @@ async fn route(service: &Service, request: Request<Incoming>) -> Response<Answer
         }
         ["livez"] => answer::text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n"),
         ["readyz"] => ready(service),
-        ["metrics"] => metrics(service),
+        ["metrics"] => metrics(service, request.headers()),
         _ => not_found(&path),
     }
 }
@@ -115,12 +116,11 @@ fn ready(service: &Service) -> Response<AnswerBody> {
     answer::text(status, "text/plain; charset=utf-8", text)
 }
 
-/// OpenMetrics text.
-fn metrics(service: &Service) -> Response<AnswerBody> {
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, service.registry.registry()) {
-        Ok(()) => answer::text(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text),
-        Err(error) => answer::problem(&Problem::new(Outcome::Internal, format!("could not write the metrics: {error}"))),
+/// In the format that the scraper asks for.
+fn metrics(service: &Service, request: &HeaderMap) -> Response<AnswerBody> {
+    match expose(&service.registry, request) {
+        Ok(exposition) => answer::text(StatusCode::OK, exposition.content_type, exposition.body),
+        Err(error) => answer::problem(&Problem::new(Outcome::Internal, error.to_string())),
     }
 }
 
