@@ -246,7 +246,7 @@ fn lb(arguments: &[&str]) -> (Process, String, String) {
 
 #[test]
 fn sigterm_makes_the_balancer_unready_while_it_listens_and_a_second_one_ends_it_at_once() {
-    let (mut process, front, admin) = lb(&["--set", "shutdown.grace=1h"]);
+    let (mut process, front, admin) = lb(&["--set", "shutdown.grace=1h", "--set", "pool.runners=127.0.0.1:1"]);
     assert_eq!(get(&admin, "/readyz").unwrap().0, "HTTP/1.1 200 OK");
     process.signal(Signal::SIGTERM);
     process.logged("not ready any more");
@@ -263,22 +263,73 @@ fn after_the_grace_the_balancer_ends_with_0() {
     assert_eq!(process.end(), Some(0));
 }
 
+/// A plain runner that answers every request with its path, on one connection after the other, until the test ends.
+fn plain_runner() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut request = String::new();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            while !request.ends_with("\r\n\r\n") && reader.read_line(&mut request).unwrap() > 0 {}
+            let path = request.split_whitespace().nth(1).unwrap_or("nothing").to_owned();
+            let _ = stream.write_all(http("200 OK", "", &format!("you asked for {path}\n")).as_bytes());
+        }
+    });
+    address
+}
+
+#[test]
+fn the_balancer_places_calls_onto_plain_runners_and_shows_what_it_knows() {
+    let directory = tempfile::tempdir().unwrap();
+    let example = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/plain.toml")).unwrap();
+    let runner = plain_runner();
+    let file = file_with(directory.path(), &example.replace("\"127.0.0.1:9001\", \"127.0.0.1:9002\"", &format!("\"{runner}\"")));
+    let (mut process, front, admin) = lb(&["--config", &file, "--workers", "1"]);
+
+    assert_eq!(get(&front, "/some/page?x=1").unwrap(), ("HTTP/1.1 200 OK".into(), "you asked for /some/page?x=1\n".into()));
+    let answer = run(&["call", "web", "--path", "/orders", "-X", "GET", "--address", &front]);
+    assert_eq!(text(&answer.stdout), "you asked for /orders\n", "{}", text(&answer.stderr));
+
+    let runners = run(&["runners", "--admin", &admin]);
+    assert!(text(&runners.stdout).contains(&runner), "{}", text(&runners.stdout));
+    let functions = run(&["functions", "--admin", &admin]);
+    assert!(text(&functions.stdout).lines().any(|line| line.starts_with("web ")), "{}", text(&functions.stdout));
+    assert_eq!(run(&["status", "--admin", &admin]).status.code(), Some(0));
+    let shown = get(&admin, "/v1/config").unwrap().1;
+    assert!(shown.contains("flag --workers") && shown.contains("c.toml:6"), "{shown}");
+    assert!(get(&admin, "/metrics").unwrap().1.contains("\nconfig_last_reload_successful 1\n"));
+
+    process.signal(Signal::SIGTERM);
+    process.logged("not ready any more");
+    assert_eq!(run(&["status", "--admin", &admin]).status.code(), Some(1));
+    process.signal(Signal::SIGTERM);
+    assert_eq!(process.end(), Some(1));
+}
+
 #[test]
 fn sighup_reloads_and_a_bad_file_changes_nothing_and_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("c.toml");
     std::fs::write(&file, "[pool]\nrunners = [\"127.0.0.1:1\"]\n").unwrap();
-    let (mut process, front, _) = lb(&["--config", file.to_str().unwrap()]);
+    let (mut process, front, admin) = lb(&["--config", file.to_str().unwrap()]);
 
     std::fs::write(&file, "[pool]\nrunnners = []\n").unwrap();
     process.signal(Signal::SIGHUP);
     let message = process.logged("was not reloaded")["message"].as_str().unwrap().to_owned();
     assert!(message.contains("c.toml:2: pool.runnners = []: unknown key; did you mean `runners`?"), "{message}");
+    assert!(get(&admin, "/metrics").unwrap().1.contains("\nconfig_last_reload_successful 0\n"));
+    assert!(get(&admin, "/v1/runners").unwrap().1.contains("127.0.0.1:1"));
     assert!(get(&front, "/").is_ok());
 
     std::fs::write(&file, "workers = 7\n[[function]]\nname = \"f\"\ncommand = [\"cat\"]\n").unwrap();
     process.signal(Signal::SIGHUP);
     assert_eq!(process.logged("was reloaded")["functions"], 1);
+    assert!(get(&admin, "/v1/functions").unwrap().1.contains("\"name\":\"f\""));
+    assert!(get(&admin, "/v1/runners").unwrap().1.contains("\"runners\":[]"));
+    let unknown = run(&["call", "g", "--address", &front]);
+    assert!(text(&unknown.stderr).contains("(outcome not_found, call "), "{}", text(&unknown.stderr));
     let warning = process.logged("only a restart")["message"].clone();
     assert_eq!(warning, "changed, but only a restart takes it over: workers");
 }

@@ -1,18 +1,13 @@
 //! One listening socket with the task that serves it.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::service::Service;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::server::{self, ConnectionLimits, Peer};
+use crate::server;
 
 /// A listener that serves. Dropping it closes the socket and cuts every connection.
 #[derive(Debug)]
@@ -23,33 +18,38 @@ pub(super) struct Listener {
     task: JoinSet<()>,
 }
 
-impl Listener {
-    /// Listens on `address`, for `purpose` as people call it, and answers with what `make_service` makes for each connection.
+/// A socket that listens and is not served yet: clients wait in the kernel's queue.
+#[derive(Debug)]
+pub(super) struct Bound {
+    address: SocketAddr,
+    socket: TcpListener,
+}
+
+impl Bound {
+    /// Listens on `address`, for `purpose` as people call it.
     ///
     /// # Errors
     /// The address is taken, not ours, or not allowed.
-    pub(super) async fn open<M, S, B>(
-        address: SocketAddr,
-        purpose: &'static str,
-        limits: &ConnectionLimits,
-        make_service: M,
-    ) -> anyhow::Result<Self>
-    where
-        M: Fn(Peer) -> S + Send + Sync + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
-        S::Future: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    pub(super) async fn bind(address: SocketAddr, purpose: &'static str) -> anyhow::Result<Self> {
         let socket = server::bind(address, purpose).await?;
-        let address = socket.local_addr().with_context(|| format!("could not ask where the {purpose} listens"))?;
-        let closing = CancellationToken::new();
-        let (limits, token) = (limits.clone(), closing.clone());
-        let mut task = JoinSet::new();
-        task.spawn(async move { server::serve(socket, &limits, token, make_service).await });
-        Ok(Self { address, closing, task })
+        let address = socket.local_addr().with_context(|| format!("could not ask where {purpose} listens"))?;
+        Ok(Self { address, socket })
     }
 
+    /// Serves with the future that `serve` makes: it is to end when the token is cancelled and every connection has ended.
+    pub(super) fn serve<F>(self, serve: impl FnOnce(TcpListener, CancellationToken) -> F) -> Listener
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Self { address, socket } = self;
+        let closing = CancellationToken::new();
+        let mut task = JoinSet::new();
+        task.spawn(serve(socket, closing.clone()));
+        Listener { address, closing, task }
+    }
+}
+
+impl Listener {
     /// Where it listens: the real port, if 0 was asked for.
     pub(super) const fn address(&self) -> SocketAddr {
         self.address

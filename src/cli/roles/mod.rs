@@ -4,10 +4,12 @@
 //! * [`shutdown`] is the order of ending, as a state machine; [`signals`] are the wishes from outside; [`reload`] reads the configuration
 //!   again.
 
+mod balancer;
 mod banner;
 mod lb;
 mod life;
 mod listener;
+mod local_pool;
 mod reload;
 mod runner;
 mod shutdown;
@@ -15,12 +17,10 @@ mod signals;
 mod unassembled;
 mod up;
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tracing_subscriber::EnvFilter;
 
 pub(super) use lb::LbCommand;
 pub(super) use runner::RunnerCommand;
@@ -32,8 +32,16 @@ use self::shutdown::Ending;
 use self::signals::{Signals, Wish, WishSource as _, Wishes};
 use super::arguments;
 use crate::config::{Loaded, Sources};
+use crate::telemetry::logging::{self, LogControl};
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::{LogFormat, TelemetryConfig};
+
+/// What every role stands on.
+struct Ground {
+    /// Where the role's parts declare their metrics.
+    metrics: Metrics,
+    /// Changes what the log shows.
+    log: LogControl,
+}
 
 /// How long cutting off what is left may take. Nothing but a thread that waits for a file could make it long.
 const CUT_OFF_TIME: Duration = Duration::from_secs(2);
@@ -50,11 +58,11 @@ struct Frame {
 ///
 /// # Errors
 /// The configuration cannot be used, or the role could not start.
-fn serve<S: Service>(frame: Frame, start: impl AsyncFnOnce(&Loaded, Metrics) -> anyhow::Result<S>) -> anyhow::Result<ExitCode> {
+fn serve<S: Service>(frame: Frame, start: impl AsyncFnOnce(&Loaded, Ground) -> anyhow::Result<S>) -> anyhow::Result<ExitCode> {
     let Frame { sources, wishes, prepare } = frame;
     let mut loaded = arguments::load(&sources)?;
     prepare(&mut loaded);
-    start_logging(&loaded.config.telemetry)?;
+    let log = logging::init(&loaded.config.telemetry)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if loaded.config.workers > 0 {
         builder.worker_threads(loaded.config.workers.into());
@@ -65,7 +73,7 @@ fn serve<S: Service>(frame: Frame, start: impl AsyncFnOnce(&Loaded, Metrics) -> 
         let mut metrics = Metrics::new(&loaded.config.telemetry.metrics());
         let reload = Reload::new(sources, loaded.clone(), prepare, &mut metrics);
         let service = tokio::select! {
-            service = start(&loaded, metrics) => service?,
+            service = start(&loaded, Ground { metrics, log }) => service?,
             // Nothing has begun: what was started ends with the future that started it.
             () = told_to_end(&mut signals) => return Ok(Ending::Clean),
         };
@@ -83,19 +91,4 @@ fn serve<S: Service>(frame: Frame, start: impl AsyncFnOnce(&Loaded, Metrics) -> 
 async fn told_to_end(signals: &mut Signals) {
     // What was just read needs no reload.
     while signals.next().await == Wish::Reload {}
-}
-
-/// SEAM (assembly): `telemetry::logging::init`, whose handle changes the filter while the program runs.
-fn start_logging(config: &TelemetryConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log_filter).context("telemetry.log_filter cannot be used")?;
-    let is_terminal = std::io::stderr().is_terminal();
-    let has_colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(has_colours);
-    let is_json = match config.log_format {
-        LogFormat::Auto => !is_terminal,
-        LogFormat::Human => false,
-        LogFormat::Json => true,
-    };
-    let result = if is_json { builder.json().flatten_event(true).try_init() } else { builder.try_init() };
-    result.map_err(|error| anyhow::anyhow!("could not start the log: {error}"))
 }

@@ -8,16 +8,16 @@ use clap::Args;
 use hyper::service::service_fn;
 
 use super::life::Service;
-use super::listener::Listener;
+use super::listener::{Bound, Listener};
 use super::signals::{Hangup, StandardInput, Wishes};
 use super::unassembled::{self, Ready};
-use super::{Frame, serve};
+use super::{Frame, Ground, serve};
 use crate::cli::arguments::ConfigArguments;
 use crate::cli::output;
 use crate::config::{Flag, Loaded, Role};
 use crate::fleet::Announcement;
 use crate::model::IncarnationId;
-use crate::telemetry::metrics::Metrics;
+use crate::server;
 
 /// Run functions for balancers
 ///
@@ -60,8 +60,8 @@ impl RunnerCommand {
             wishes: Wishes { hangup: Hangup::Reload, standard_input },
             prepare: |_| {},
         };
-        serve(frame, async |loaded, metrics| {
-            let runner = Runner::start(loaded, metrics).await?;
+        serve(frame, async |loaded, ground| {
+            let runner = Runner::start(loaded, ground).await?;
             if self.announce {
                 output::print(runner.announcement().to_line())?;
             }
@@ -82,15 +82,18 @@ impl Runner {
     /// Opens the listener.
     ///
     /// SEAM (assembly): `Agent::new` with the warden's command (`current_exe`, `warden`) and the status function's specification.
-    async fn start(loaded: &Loaded, _metrics: Metrics) -> anyhow::Result<Self> {
+    async fn start(loaded: &Loaded, _ground: Ground) -> anyhow::Result<Self> {
         let config = &loaded.config.runner;
         let (incarnation, ready) = (new_incarnation(), Ready::new());
         let (slots, shared) = (config.slots, ready.clone());
-        let listener = Listener::open(config.listen, "the runner", &config.limits, move |_| {
-            let ready = shared.clone();
-            service_fn(move |request| std::future::ready(unassembled::answer(&request, &ready, Some((incarnation, slots)))))
-        })
-        .await?;
+        let limits = config.limits.clone();
+        let listener = Bound::bind(config.listen, "the runner").await?.serve(|socket, closing| async move {
+            let make_service = |_| {
+                let ready = shared.clone();
+                service_fn(move |request| std::future::ready(unassembled::answer(&request, &ready, incarnation, slots)))
+            };
+            server::serve(socket, &limits, closing, make_service).await;
+        });
         tracing::info!(%incarnation, address = %listener.address(), "listening");
         Ok(Self { incarnation, ready, listener })
     }

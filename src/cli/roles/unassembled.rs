@@ -1,4 +1,4 @@
-//! SEAM (assembly): stands where `front::Front`, `front::admin` and `agent::Agent` will, so that the life of a process can be seen already.
+//! SEAM (assembly): stands where `agent::Agent` will, so that the life of a runner's process can be seen already.
 //! Nothing of this file stays.
 
 use std::convert::Infallible;
@@ -31,11 +31,12 @@ impl Ready {
     }
 }
 
-/// Answers `/livez` and `/readyz`, and an agent's `/status`; everything else is 503.
+/// Answers `/livez`, `/readyz` and `/status`; everything else is 503.
 pub(super) fn answer(
     request: &Request<Incoming>,
     ready: &Ready,
-    agent: Option<(IncarnationId, u32)>,
+    incarnation: IncarnationId,
+    slots: u32,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let text = |status: StatusCode, text: &'static str| {
         let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
@@ -46,10 +47,9 @@ pub(super) fn answer(
         "/livez" => text(StatusCode::OK, "ok\n"),
         "/readyz" if ready.is_ready() => text(StatusCode::OK, "ready\n"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready: ending\n"),
-        "/status" if agent.is_some() => {
+        "/status" => {
             let state = if ready.is_ready() { AgentState::Ready } else { AgentState::Draining };
-            let (incarnation, slots) = agent.unzip();
-            let status = AgentStatus { incarnation, state, slots: slots.unwrap_or(0), ..AgentStatus::default() };
+            let status = AgentStatus { incarnation: Some(incarnation), state, slots, ..AgentStatus::default() };
             Response::new(Full::new(serde_json::to_vec(&status).unwrap_or_default().into()))
         }
         _ => {

@@ -10,18 +10,17 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
+use super::balancer::{Balancer, RunnerSource};
 use super::banner::{self, Running};
-use super::lb::Lb;
 use super::life::Service;
 use super::signals::{Hangup, StandardInput, Wishes};
-use super::{Frame, serve};
+use super::{Frame, Ground, serve};
 use crate::cli::arguments::ConfigArguments;
 use crate::cli::output::{self, Paint};
 use crate::cli::{demo_function, version};
 use crate::config::{Flag, Loaded, Origin, Role};
 use crate::fleet::{LocalFleet, LocalRunner, RunnerCommand, Timing};
 use crate::model::{FunctionName, FunctionSpec};
-use crate::telemetry::metrics::Metrics;
 
 /// Run everything on this machine: a balancer, runners, and a demo function
 ///
@@ -72,9 +71,9 @@ impl UpCommand {
             Some(program) => program,
             None => std::env::current_exe().context("could not find the running executable")?,
         };
-        serve(frame, async |loaded, metrics| {
+        serve(frame, async |loaded, ground| {
             let arguments = runner_arguments(&self.config, loaded);
-            Up::start(loaded, metrics, RunnerCommand { program, arguments }).await
+            Up::start(loaded, ground, RunnerCommand { program, arguments }).await
         })
     }
 }
@@ -118,50 +117,48 @@ fn runner_arguments(config: &ConfigArguments, loaded: &Loaded) -> Vec<OsString> 
 }
 
 /// The parts.
-#[derive(Debug)]
 struct Up {
-    lb: Lb,
+    balancer: Balancer,
     fleet: LocalFleet,
 }
 
 impl Up {
     /// Opens the listeners, starts the runners, waits until all of them listen, and says so.
-    ///
-    /// SEAM (assembly): the pool follows `fleet.runners()`: for each `LocalRunner` a member with its id and an `HttpRunner` to its address.
-    async fn start(loaded: &Loaded, metrics: Metrics, command: RunnerCommand) -> anyhow::Result<Self> {
+    async fn start(loaded: &Loaded, ground: Ground, command: RunnerCommand) -> anyhow::Result<Self> {
         let config = &loaded.config;
         // First the listeners: if an address is taken, no process was started in vain.
-        let lb = Lb::start(loaded, metrics).await?;
+        let mut balancer = Balancer::start(loaded, ground, RunnerSource::LocalFleet).await?;
         let timing = Timing { deadline: config.shutdown.deadline, ..Timing::default() };
         let fleet = LocalFleet::start(&config.fleet, command, timing);
+        balancer.follow(fleet.runners());
         let wanted = usize::try_from(config.fleet.runners).unwrap_or(usize::MAX);
         let mut runners = fleet.runners();
         let listening = runners.wait_for(|runners| runners.len() == wanted).await;
         let listening: Vec<LocalRunner> = listening.context("the local runners ended")?.clone();
         let running = Running {
             version: version(),
-            front: lb.front_address(),
-            admin: lb.admin_address(),
+            front: balancer.front_address(),
+            admin: balancer.admin_address(),
             runners: listening.iter().map(|runner| format!("{} {}", runner.id, runner.address)).collect(),
             functions: &config.functions,
         };
         output::print(banner::banner(&running, Paint::of_stdout()))?;
-        Ok(Self { lb, fleet })
+        Ok(Self { balancer, fleet })
     }
 }
 
 impl Service for Up {
     fn become_unready(&mut self) {
-        self.lb.become_unready();
+        self.balancer.become_unready();
     }
 
     async fn reload(&mut self, loaded: &Loaded) -> anyhow::Result<()> {
-        self.lb.reload(loaded).await
+        self.balancer.reload(loaded).await
     }
 
     /// First the calls, then those who run them.
     async fn close(self) {
-        self.lb.close().await;
+        self.balancer.close().await;
         self.fleet.end().await;
     }
 }

@@ -1,0 +1,246 @@
+//! The balancer, assembled: pool, placement, front, admin listener, telemetry.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Ground;
+use super::life::Service;
+use super::listener::{Bound, Listener};
+use super::local_pool;
+use crate::config::{Config, Loaded, Setting};
+use crate::fleet::LocalRunner;
+use crate::front::admin::{self, Admin, AdminSources, ConfigValue, Readiness};
+use crate::front::{Catalog, Front, FrontMetrics, FrontTelemetry, serve};
+use crate::model::Function;
+use crate::placement::{Placement, PlacementMetrics, placer};
+use crate::pool::{ConfiguredPool, Member, RunnerPool as _, Snapshot, SnapshotPool};
+use crate::runner::http::RunnerMetrics;
+use crate::telemetry::access_log::{AccessLog, AccessLogGuard};
+use crate::telemetry::process;
+use crate::telemetry::trace::{Tracer, TracerGuard};
+
+/// Where the balancer's runners come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RunnerSource {
+    /// From `pool.runners`.
+    Configuration,
+    /// From a local fleet, which [`Balancer::follow`] is told of.
+    LocalFleet,
+}
+
+/// The balancer's parts.
+pub(super) struct Balancer {
+    /// What is in use: a reload changes functions, routes and runners of it.
+    config: Config,
+    readiness: Readiness,
+    front: Front,
+    placement: Placement,
+    runners: Runners,
+    shown: Arc<Shown>,
+    access_log: AccessLog,
+    front_listener: Listener,
+    admin_listener: Listener,
+    /// Runners that a reload took away, as long as calls run on them; and whoever follows a local fleet.
+    tasks: JoinSet<()>,
+    guards: Guards,
+}
+
+/// The pool by its source.
+enum Runners {
+    Configured(ConfiguredPool),
+    Local { pool: Arc<SnapshotPool>, metrics: RunnerMetrics },
+}
+
+impl Runners {
+    const fn pool(&self) -> &Arc<SnapshotPool> {
+        match self {
+            Self::Configured(configured) => configured.pool(),
+            Self::Local { pool, .. } => pool,
+        }
+    }
+}
+
+/// Those who write the last lines and spans.
+struct Guards {
+    access_log: AccessLogGuard,
+    tracer: TracerGuard,
+}
+
+/// How long the last lines of the access log and the last spans may take each.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+impl Balancer {
+    /// Opens the listeners and takes calls.
+    ///
+    /// # Errors
+    /// An address is taken, the access log cannot be written, or the configuration does not fit together.
+    pub(super) async fn start(loaded: &Loaded, ground: Ground, source: RunnerSource) -> anyhow::Result<Self> {
+        let config = &loaded.config;
+        // First what is most likely to fail.
+        let front_socket = Bound::bind(config.front.listen, "the front").await?;
+        let admin_socket = Bound::bind(config.admin.listen, "the admin API").await?;
+        let Ground { mut metrics, log } = ground;
+        process::declare(&mut metrics, env!("CARGO_PKG_VERSION"), option_env!("RUNPOOL_COMMIT"));
+        let (access_log, access_log_guard) = AccessLog::from_config(&config.telemetry)?;
+        access_log.declare(&mut metrics);
+        let (tracer, tracer_guard) = Tracer::from_config(&config.telemetry)?;
+        tracer.declare(&mut metrics);
+
+        let runner_metrics = RunnerMetrics::declare(&mut metrics);
+        let runners = match source {
+            RunnerSource::Configuration => {
+                Runners::Configured(ConfiguredPool::new(&config.pool, config.placement.attempt_timeout, runner_metrics)?)
+            }
+            RunnerSource::LocalFleet => Runners::Local { pool: Arc::default(), metrics: runner_metrics },
+        };
+        let placement = Placement::new(
+            Arc::clone(runners.pool()) as _,
+            placer(config.placement.placer),
+            config.placement.rules(),
+            PlacementMetrics::declare(&mut metrics),
+            tracer.clone(),
+        );
+        placement.prepare(&runners.pool().snapshot());
+        let catalog = Catalog::new(config.functions.clone(), &config.routes)?;
+        let telemetry =
+            FrontTelemetry { metrics: Arc::new(FrontMetrics::declare(&mut metrics)), tracer, access_log: access_log.clone() };
+        let front = Front::new(config.front.clone(), catalog, placement.clone(), telemetry);
+
+        let readiness = Readiness::new();
+        let shown = Arc::new(Shown {
+            pool: Arc::clone(runners.pool()),
+            front: front.clone(),
+            settings: ArcSwap::from_pointee(config_values(loaded)),
+        });
+        let router =
+            Admin::new(&config.admin, Arc::clone(&shown) as _, Arc::new(metrics), readiness.clone()).with_log(log).router();
+        let (served, limits) = (front.clone(), config.front.limits.clone());
+        let front_listener = front_socket.serve(|socket, closing| async move { serve(served, socket, &limits, closing).await });
+        let admin_listener = admin_socket.serve(|socket, closing| admin::serve(socket, router, closing));
+        readiness.set_ready();
+        tracing::info!(front = %front_listener.address(), admin = %admin_listener.address(), "listening");
+        Ok(Self {
+            config: config.clone(),
+            readiness,
+            front,
+            placement,
+            runners,
+            shown,
+            access_log,
+            front_listener,
+            admin_listener,
+            tasks: JoinSet::new(),
+            guards: Guards { access_log: access_log_guard, tracer: tracer_guard },
+        })
+    }
+
+    /// Places calls onto the runners of a local fleet from now on, as they come and go.
+    pub(super) fn follow(&mut self, fleet: watch::Receiver<Vec<LocalRunner>>) {
+        let Runners::Local { pool, metrics } = &self.runners else { return };
+        let settings = self.config.pool.runner_settings(self.config.placement.attempt_timeout);
+        let follower = local_pool::follow(Arc::clone(pool), self.placement.clone(), settings, metrics.clone(), fleet);
+        self.tasks.spawn(follower);
+    }
+
+    /// Where clients call.
+    pub(super) const fn front_address(&self) -> SocketAddr {
+        self.front_listener.address()
+    }
+
+    /// Where operators look.
+    pub(super) const fn admin_address(&self) -> SocketAddr {
+        self.admin_listener.address()
+    }
+}
+
+impl Service for Balancer {
+    fn become_unready(&mut self) {
+        self.readiness.set_draining();
+    }
+
+    async fn reload(&mut self, loaded: &Loaded) -> anyhow::Result<()> {
+        // What can fail comes first: after that, everything is taken over.
+        let catalog = Catalog::new(loaded.config.functions.clone(), &loaded.config.routes)?;
+        if let Runners::Configured(configured) = &self.runners {
+            let mut config = self.config.pool.clone();
+            config.runners.clone_from(&loaded.config.pool.runners);
+            let gone = configured.reload(&config, self.config.placement.attempt_timeout)?;
+            self.placement.prepare(&configured.pool().snapshot());
+            for member in gone {
+                tracing::info!(runner = %member.id, "runner taken away: its calls go on");
+                self.tasks.spawn(async move { member.runner.close().await });
+            }
+            while self.tasks.try_join_next().is_some() {}
+        }
+        self.front.set_catalog(catalog);
+        self.shown.settings.store(Arc::new(config_values(loaded)));
+        // Whoever moves log files away asks for new ones by the same signal.
+        self.access_log.reopen();
+        Ok(())
+    }
+
+    /// Operators can look until the last call has ended.
+    async fn close(self) {
+        let Self { runners, front_listener, admin_listener, mut tasks, guards, .. } = self;
+        front_listener.close().await;
+        // A pool of HTTP runners has nothing that could fail at its end.
+        let _ = runners.pool().shutdown().await;
+        match runners {
+            Runners::Configured(_) => while tasks.join_next().await.is_some() {},
+            // Its runners were closed just now; the fleet, which is followed, ends later.
+            Runners::Local { .. } => tasks.abort_all(),
+        }
+        admin_listener.close().await;
+        let Guards { access_log, tracer } = guards;
+        let last_words = tokio::task::spawn_blocking(move || {
+            access_log.close(LAST_WORDS);
+            tracer.close(LAST_WORDS);
+        });
+        // It ends in time by itself; a panic there was told already.
+        let _ = last_words.await;
+    }
+}
+
+/// What the admin listener shows.
+struct Shown {
+    pool: Arc<SnapshotPool>,
+    front: Front,
+    settings: ArcSwap<Vec<ConfigValue>>,
+}
+
+impl AdminSources for Shown {
+    fn runners(&self) -> Arc<Snapshot> {
+        self.pool.snapshot()
+    }
+
+    fn runner_view(&self, member: &Member) -> Map<String, Value> {
+        let view = member.runner.view().and_then(|view| serde_json::to_value(view).ok());
+        let Some(Value::Object(mut members)) = view else { return Map::new() };
+        // It stands beside them already.
+        members.remove("address");
+        members
+    }
+
+    fn functions(&self) -> Vec<Arc<Function>> {
+        self.front.catalog().functions().cloned().collect()
+    }
+
+    fn config(&self) -> Vec<ConfigValue> {
+        self.settings.load().to_vec()
+    }
+}
+
+fn config_values(loaded: &Loaded) -> Vec<ConfigValue> {
+    let value = |setting: Setting| ConfigValue {
+        key: setting.key,
+        value: setting.value.unwrap_or(Value::Null),
+        origin: setting.origin.to_string(),
+    };
+    loaded.settings().into_iter().map(value).collect()
+}
