@@ -10,7 +10,6 @@ pub(super) struct WardenCommand {}
 
 impl WardenCommand {
     pub(super) fn run(&self) -> ExitCode {
-        // SEAM (assembly): `crate::agent::run_warden()`.
-        ExitCode::FAILURE
+        crate::agent::run_warden()
     }
 }

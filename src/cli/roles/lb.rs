@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Args;
+use serde_json::json;
 
 use super::balancer::{Balancer, RunnerSource};
 use super::signals::{Hangup, StandardInput, Wishes};
 use super::{Frame, serve};
 use crate::cli::arguments::ConfigArguments;
+use crate::cli::output;
 use crate::config::{Flag, Role};
 
 /// Place calls onto the configured runners
@@ -29,6 +31,10 @@ pub(in crate::cli) struct LbCommand {
     /// Where operators look (admin.listen)
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<SocketAddr>,
+
+    /// Print one line of JSON when it listens: the addresses of front and admin
+    #[arg(long, hide = true)]
+    announce: bool,
 }
 
 impl LbCommand {
@@ -42,6 +48,13 @@ impl LbCommand {
             wishes: Wishes { hangup: Hangup::Reload, standard_input: StandardInput::Ignored },
             prepare: |_| {},
         };
-        serve(frame, async |loaded, ground| Balancer::start(loaded, ground, RunnerSource::Configuration).await)
+        serve(frame, async |loaded, ground| {
+            let balancer = Balancer::start(loaded, ground, RunnerSource::Configuration).await?;
+            if self.announce {
+                let announcement = json!({ "front": balancer.front_address(), "admin": balancer.admin_address() });
+                output::print(format!("{announcement}\n"))?;
+            }
+            Ok(balancer)
+        })
     }
 }

@@ -14,7 +14,6 @@ mod reload;
 mod runner;
 mod shutdown;
 mod signals;
-mod unassembled;
 mod up;
 
 use std::process::ExitCode;

@@ -2,27 +2,28 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Args;
-use hyper::service::service_fn;
 
 use super::life::Service;
 use super::listener::{Bound, Listener};
 use super::signals::{Hangup, StandardInput, Wishes};
-use super::unassembled::{self, Ready};
 use super::{Frame, Ground, serve};
+use crate::agent::{Agent, AgentMetrics, WardenCommand};
 use crate::cli::arguments::ConfigArguments;
 use crate::cli::output;
 use crate::config::{Flag, Loaded, Role};
 use crate::fleet::Announcement;
-use crate::model::IncarnationId;
-use crate::server;
+use crate::telemetry::process;
+use crate::telemetry::trace::{Tracer, TracerGuard};
 
 /// Run functions for balancers
 ///
-/// SIGTERM ends it in order: /readyz answers 503 at once, new calls are refused after shutdown.grace, running ones have until
-/// shutdown.deadline. A second SIGTERM ends it at once.
+/// SIGTERM ends it in order: new calls are refused and /readyz answers 503 at once, the listener closes after shutdown.grace, running
+/// calls have until shutdown.deadline. A second SIGTERM ends it at once.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  runpool runner --listen 127.0.0.1:9001 --slots 8\n  runpool runner --config runner.toml --set runner.memory=4GiB"
@@ -71,42 +72,50 @@ impl RunnerCommand {
 }
 
 /// The agent's parts.
-#[derive(Debug)]
 struct Runner {
-    incarnation: IncarnationId,
-    ready: Ready,
+    agent: Agent,
     listener: Listener,
+    tracer: TracerGuard,
 }
 
+/// How long the last spans may take.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 impl Runner {
-    /// Opens the listener.
+    /// Opens the listener and takes calls.
     ///
-    /// SEAM (assembly): `Agent::new` with the warden's command (`current_exe`, `warden`) and the status function's specification.
-    async fn start(loaded: &Loaded, _ground: Ground) -> anyhow::Result<Self> {
-        let config = &loaded.config.runner;
-        let (incarnation, ready) = (new_incarnation(), Ready::new());
-        let (slots, shared) = (config.slots, ready.clone());
-        let limits = config.limits.clone();
-        let listener = Bound::bind(config.listen, "the runner").await?.serve(|socket, closing| async move {
-            let make_service = |_| {
-                let ready = shared.clone();
-                service_fn(move |request| std::future::ready(unassembled::answer(&request, &ready, incarnation, slots)))
-            };
-            server::serve(socket, &limits, closing, make_service).await;
-        });
-        tracing::info!(%incarnation, address = %listener.address(), "listening");
-        Ok(Self { incarnation, ready, listener })
+    /// # Errors
+    /// The address is taken, or the agent cannot be made as configured.
+    async fn start(loaded: &Loaded, ground: Ground) -> anyhow::Result<Self> {
+        let config = &loaded.config;
+        let socket = Bound::bind(config.runner.listen, "the runner").await?;
+        let Ground { mut metrics, .. } = ground;
+        process::declare(&mut metrics, env!("CARGO_PKG_VERSION"), option_env!("RUNPOOL_COMMIT"));
+        let (tracer, tracer_guard) = Tracer::from_config(&config.telemetry)?;
+        tracer.declare(&mut metrics);
+        let agent_metrics = AgentMetrics::declare(&mut metrics);
+        let program =
+            std::env::current_exe().context("could not find the program's own file, which the warden is started from")?;
+        let agent = Agent::builder(config.runner.clone(), agent_metrics, Arc::new(metrics))
+            .functions(config.functions.clone())
+            .tracer(tracer)
+            .warden(WardenCommand { program, arguments: vec!["warden".to_owned()] })
+            .build()?;
+        let (served, patience) = (agent.clone(), config.shutdown.deadline);
+        let listener = socket.serve(|socket, closing| async move { served.serve(socket, closing, patience).await });
+        tracing::info!(incarnation = %agent.incarnation(), address = %listener.address(), "listening");
+        Ok(Self { agent, listener, tracer: tracer_guard })
     }
 
-    const fn announcement(&self) -> Announcement {
-        Announcement { incarnation: self.incarnation, address: self.listener.address() }
+    fn announcement(&self) -> Announcement {
+        Announcement { incarnation: self.agent.incarnation(), address: self.listener.address() }
     }
 }
 
 impl Service for Runner {
-    /// SEAM (assembly): readiness only; the gate closes in [`Service::close`].
+    /// The gate closes at once: a refusal sends a call to another runner, so nobody loses by it. The listener stays for the grace, to refuse.
     fn become_unready(&mut self) {
-        self.ready.end();
+        self.agent.drain();
     }
 
     /// Functions come from balancers: there is nothing to take over.
@@ -116,11 +125,8 @@ impl Service for Runner {
 
     async fn close(self) {
         self.listener.close().await;
+        let tracer = self.tracer;
+        // It ends in time by itself; a panic there was told already.
+        let _ = tokio::task::spawn_blocking(move || tracer.close(LAST_WORDS)).await;
     }
-}
-
-/// A new life's identifier: the time and 80 random bits.
-fn new_incarnation() -> IncarnationId {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    IncarnationId::from_parts(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), rand::random())
 }
