@@ -328,6 +328,8 @@ fn sighup_reloads_and_a_bad_file_changes_nothing_and_says_so() {
     assert_eq!(process.logged("was reloaded")["functions"], 1);
     assert!(get(&admin, "/v1/functions").unwrap().1.contains("\"name\":\"f\""));
     assert!(get(&admin, "/v1/runners").unwrap().1.contains("\"runners\":[]"));
+    let in_force = get(&admin, "/v1/config").unwrap().1;
+    assert!(in_force.contains("function[f].command") && in_force.contains("\"key\":\"workers\",\"value\":0"), "{in_force}");
     let unknown = run(&["call", "g", "--address", &front]);
     assert!(text(&unknown.stderr).contains("(outcome not_found, call "), "{}", text(&unknown.stderr));
     let warning = process.logged("only a restart")["message"].clone();

@@ -179,7 +179,7 @@ impl Service for Balancer {
             while self.tasks.try_join_next().is_some() {}
         }
         self.front.set_catalog(catalog);
-        self.shown.settings.store(Arc::new(config_values(loaded)));
+        self.shown.take_over(config_values(loaded));
         // Whoever moves log files away asks for new ones by the same signal.
         self.access_log.reopen();
         Ok(())
@@ -212,6 +212,18 @@ struct Shown {
     pool: Arc<SnapshotPool>,
     front: Front,
     settings: ArcSwap<Vec<ConfigValue>>,
+}
+
+impl Shown {
+    /// Takes the values over that a reload changes; the others stay in force until a restart.
+    fn take_over(&self, next: Vec<ConfigValue>) {
+        let is_reloaded = |value: &ConfigValue| {
+            value.key == "pool.runners" || value.key.starts_with("function[") || value.key.starts_with("route[")
+        };
+        let kept = self.settings.load_full();
+        let kept = kept.iter().filter(|value| !is_reloaded(value)).cloned();
+        self.settings.store(Arc::new(kept.chain(next.into_iter().filter(is_reloaded)).collect()));
+    }
 }
 
 impl AdminSources for Shown {

@@ -42,16 +42,27 @@ impl Reload {
 
     /// Reads the configuration and hands it to the service; tells the outcome.
     pub(super) async fn run(&mut self, service: &mut impl Service) {
-        match self.try_run(service).await {
-            Ok(()) => self.count(Outcome::Successful),
-            Err(error) => {
-                tracing::error!("the configuration was not reloaded, nothing has changed: {error:#}");
-                self.count(Outcome::Failed);
+        let result = self.try_run(service).await;
+        // The metric first: who has read the line can rely on it.
+        self.count(if result.is_ok() { Outcome::Successful } else { Outcome::Failed });
+        match result {
+            Ok(needs_restart) => {
+                let config = &self.current.config;
+                tracing::info!(
+                    functions = config.functions.len(),
+                    routes = config.routes.len(),
+                    "the configuration was reloaded"
+                );
+                if !needs_restart.is_empty() {
+                    tracing::warn!("changed, but only a restart takes it over: {}", needs_restart.join(", "));
+                }
             }
+            Err(error) => tracing::error!("the configuration was not reloaded, nothing has changed: {error:#}"),
         }
     }
 
-    async fn try_run(&mut self, service: &mut impl Service) -> anyhow::Result<()> {
+    /// The keys that have changed and need a restart.
+    async fn try_run(&mut self, service: &mut impl Service) -> anyhow::Result<Vec<String>> {
         let mut next = Config::load(&self.sources.0)?;
         for warning in &next.warnings {
             tracing::warn!("{warning}");
@@ -59,19 +70,11 @@ impl Reload {
         (self.prepare)(&mut next);
         service.reload(&next).await?;
         let needs_restart = self.current.needs_restart(&next);
-        tracing::info!(
-            functions = next.config.functions.len(),
-            routes = next.config.routes.len(),
-            "the configuration was reloaded"
-        );
-        if !needs_restart.is_empty() {
-            tracing::warn!("changed, but only a restart takes it over: {}", needs_restart.join(", "));
-        }
         // What needs a restart is told again at the next reload: it is compared with what is in use.
         self.current.config.functions = next.config.functions;
         self.current.config.routes = next.config.routes;
         self.current.config.pool.runners = next.config.pool.runners;
-        Ok(())
+        Ok(needs_restart)
     }
 
     fn count(&self, outcome: Outcome) {
