@@ -167,6 +167,9 @@ fn up_needs_no_file_says_how_to_call_it_and_leaves_nothing_behind() {
         let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
         assert_eq!((&status["state"], &status["slots"]), (&"ready".into(), &4.into()));
     }
+    let answer = run(&["call", "hello", "--data", "Ada", "--address", &front]);
+    assert_eq!(text(&answer.stdout), "Hello, Ada!\n", "{}", text(&answer.stderr));
+    assert_eq!(get(&front, "/invoke/hello").unwrap(), ("HTTP/1.1 200 OK".into(), "Hello, world!\n".into()));
     let children = children(process.child.id());
     assert_eq!(children.len(), 3);
     process.signal(Signal::SIGINT);
