@@ -316,31 +316,29 @@ impl Agent {
         let shared = &*self.shared;
         shared.ending.cancel();
         shared.tasks.close();
-        let mut changes = shared.groups.changes();
         loop {
-            // A start that was under way may add a group after the first kill.
-            changes.borrow_and_update();
             shared.groups.kill_all();
+            // What left its group may hold a pipe open that a task reads: it must go before the tasks can be waited for.
+            let is_any_left = self.kill_marked().await > 0;
             tokio::select! {
-                () = shared.tasks.wait() => break,
-                _ = changes.changed() => {}
+                () = shared.tasks.wait(), if !is_any_left => return,
+                // A start that was under way may add a process after the kill, and what is not our child dies without an event.
+                () = tokio::time::sleep(AFTER_A_KILL) => {}
             }
         }
+    }
+
+    async fn kill_marked(&self) -> usize {
         let mark = self.incarnation().to_string();
-        loop {
-            let mark = mark.clone();
-            match tokio::task::spawn_blocking(move || kill_marked(&mark)).await {
-                Ok(found) if found > 0 => tokio::time::sleep(AFTER_A_KILL).await,
-                _ => break,
-            }
-        }
+        // It reads all of /proc.
+        tokio::task::spawn_blocking(move || kill_marked(&mark)).await.unwrap_or(0)
     }
 }
 
 /// How long connections may take to send what they have begun, at the end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// Until the next look for processes that are not our children, for whose death there is no event.
+/// Until the next look for what is left.
 const AFTER_A_KILL: Duration = Duration::from_millis(5);
 
 struct KillOnDrop<'a>(&'a Shared);

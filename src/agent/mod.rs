@@ -49,6 +49,8 @@ mod run;
 mod run_error;
 mod service;
 mod status;
+#[cfg(test)]
+mod tests;
 mod worker;
 mod worker_body;
 mod workers;
