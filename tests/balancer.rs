@@ -496,3 +496,40 @@ async fn calls_on_one_connection_and_many_at_once_on_another_keep_their_own_byte
     }
     assert_eq!(get(pair.lb.admin(), "/readyz").await.status.as_u16(), 200);
 }
+
+// Found by the test before: whoever answers before the whole request is read must not lose the answer, nor the next request.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_refused_before_its_body_came_leaves_its_connection_usable() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let pair = pair(&job("job", "true"));
+    assert_eq!(call(pair.runner.runner(), "/drain").send().await.status.as_u16(), 200);
+    let head = "POST /invoke/nobody HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n";
+    let to_agent = "runpool-call: 01M80TE9PJFW00008ZJ0000002\r\nrunpool-function: ";
+    let refused = format!("{head}{to_agent}{}\r\n\r\n", "a".repeat(64)).replace("/invoke/nobody", "/call/nobody");
+    for (address, request, answer) in
+        [(pair.lb.front(), format!("{head}\r\n"), "HTTP/1.1 404 "), (pair.runner.runner(), refused, "HTTP/1.1 503 ")]
+    {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        for _ in 0..3 {
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let mut received = Vec::new();
+            while !received.starts_with(answer.as_bytes()) {
+                let count = within("an answer", stream.read_buf(&mut received)).await.unwrap();
+                assert!(count > 0, "the connection was closed after {:?}", String::from_utf8_lossy(&received));
+            }
+            stream.write_all(&vec![b'x'; 1_000_000]).await.unwrap();
+            // The rest of the answer came with its head, or is skipped with the next one.
+            stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            received.clear();
+            while !String::from_utf8_lossy(&received).contains("HTTP/1.1 ") {
+                assert!(
+                    within("the next answer", stream.read_buf(&mut received)).await.unwrap() > 0,
+                    "the connection was closed"
+                );
+            }
+            while !received.ends_with(b"\n") {
+                assert!(within("its end", stream.read_buf(&mut received)).await.unwrap() > 0);
+            }
+        }
+    }
+}
