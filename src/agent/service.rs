@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::accepted::{Accepted, Ended, Room};
@@ -26,6 +25,7 @@ use super::status::StatusDesk;
 use crate::model::{ByteSize, CallId, CallKind, Digest, Function, FunctionName, IncarnationId, Outcome};
 use crate::protocol::headers::SERVER_TIMING;
 use crate::protocol::{AgentStatus, LoadReport, Problem, Refusal, RefusalReason, ServerTiming};
+use crate::server::RequestBody;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::trace::{SpanKind, Tracer};
 
@@ -55,7 +55,7 @@ enum Stop {
 
 impl Service {
     /// Answers one call.
-    pub(crate) async fn call(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+    pub(crate) async fn call(&self, request: Request<RequestBody>) -> Response<AnswerBody> {
         self.gate.receive();
         let (parts, body) = request.into_parts();
         let call = match CallRequest::read(parts) {
