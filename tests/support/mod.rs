@@ -5,6 +5,9 @@
 //! log; what has no line is asked for through the program's own interface ([`eventually`]).
 
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(unreachable_pub, reason = "the public face of a module of tests")]
+
+pub mod external;
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
