@@ -43,7 +43,6 @@ mod memory;
 mod memory_watch;
 mod metrics;
 mod process;
-mod rfc3339;
 mod routes;
 mod run;
 mod run_error;
