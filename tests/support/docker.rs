@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The daemon is killed with everything in it when this is dropped, or the test dies.
-pub struct PrivateDocker {
+pub(crate) struct PrivateDocker {
     /// `unshare`, whose child is the first process of the namespaces.
     daemon: Child,
     directory: TempDir,
@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(50);
 
 impl PrivateDocker {
     /// Starts the daemon and waits until it answers.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         // The path of a socket is short.
         let directory = tempfile::Builder::new().prefix("runpool-docker-").tempdir_in("/tmp").unwrap();
         let path = |name: &str| directory.path().join(name);
@@ -62,7 +62,7 @@ impl PrivateDocker {
     }
 
     /// A client of this daemon: `docker` or `docker-compose`.
-    pub fn client(&self, program: &str, arguments: &[&str]) -> Command {
+    pub(crate) fn client(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command
             .args(arguments)
@@ -73,19 +73,19 @@ impl PrivateDocker {
     }
 
     /// A program where the containers' published ports are.
-    pub fn inside(&self, program: &str, arguments: &[&str]) -> Command {
+    pub(crate) fn inside(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/proc/{}/ns/net", self.daemon.id())).arg(program).args(arguments);
         command
     }
 
     /// Runs `docker` with these arguments to its end; what it printed.
-    pub fn docker(&self, arguments: &[&str]) -> String {
+    pub(crate) fn docker(&self, arguments: &[&str]) -> String {
         self.run(&mut self.client("docker", arguments))
     }
 
     /// Runs a command to its end; what it printed. The test fails if it fails.
-    pub fn run(&self, command: &mut Command) -> String {
+    pub(crate) fn run(&self, command: &mut Command) -> String {
         let output = command.stdin(Stdio::null()).output().unwrap();
         let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         assert!(
@@ -98,7 +98,7 @@ impl PrivateDocker {
     }
 
     /// Makes the image that Docker Hub has as `debian:bookworm-slim`, from Debian's packages.
-    pub fn make_debian(&self) {
+    pub(crate) fn make_debian(&self) {
         let archive = debian();
         self.docker(&["import", archive.to_str().unwrap(), "debian:bookworm-slim"]);
     }
