@@ -38,7 +38,7 @@ pub(super) fn job(name: &str, script: &str) -> FunctionSpec {
     FunctionSpec {
         command: ["sh", "-c", script].map(str::to_owned).into(),
         format: Format::Exec,
-        memory: ByteSize::mib(16),
+        memory: ByteSize::mib(64),
         ..FunctionSpec::named(name.parse().unwrap())
     }
 }
@@ -293,6 +293,14 @@ impl Meeting {
         let mut line = String::new();
         stream.read_line(&mut line).await.unwrap();
         Guest { stream, pid: line.trim().parse().unwrap() }
+    }
+
+    /// Waits for a function, unless `end` comes first: on a slow machine a time limit may be over before the function is here.
+    pub(super) async fn guest_unless<T>(&self, end: &mut (impl Future<Output = T> + Unpin)) -> Result<Guest, T> {
+        tokio::select! {
+            guest = self.guest() => Ok(guest),
+            ended = end => Err(ended),
+        }
     }
 
     /// Waits for somebody who says nothing.
