@@ -25,7 +25,6 @@ use crate::executions::Executions;
 use crate::model::{Call, CallHead, CallKind, Outcome};
 use crate::placement::{NotPlaced, Placed, Placement};
 use crate::protocol::{Problem, headers, parse_traceparent, remove_hop_by_hop, remove_internal};
-use crate::runner::http::AnswerFacts;
 use crate::runner::{AnswerBody, CallError};
 use crate::telemetry::trace::SpanKind;
 
@@ -229,8 +228,7 @@ impl Front {
                 return Err(self.not_placed(&end, retry_after));
             }
         };
-        let facts = answer.extensions().get::<AnswerFacts>();
-        record.answered(facts.and_then(|facts| facts.timing));
+        record.answered(answer.extensions().get());
         match kind {
             CallKind::Sync => Ok((answer, Outcome::Ok)),
             CallKind::Detached => {
