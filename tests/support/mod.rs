@@ -8,6 +8,8 @@
 #![allow(unreachable_pub, reason = "the public face of a module of tests")]
 
 pub mod external;
+pub mod otlp;
+pub mod prometheus;
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
