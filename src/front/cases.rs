@@ -237,7 +237,7 @@ async fn the_latency_is_without_the_functions_own_time_and_not_cut_to_millisecon
         async {
             let mut answer = Response::new(AnswerBody::full("hi"));
             let timing = ServerTiming { scheduling: Duration::from_micros(300), execution: Duration::from_secs(3_600) };
-            answer.extensions_mut().insert(AnswerFacts { load: None, timing: Some(timing) });
+            answer.extensions_mut().insert(AnswerFacts { timing: Some(timing), ..AnswerFacts::default() });
             Attempt::Committed(Ok(answer))
         }
         .boxed()

@@ -1,6 +1,7 @@
 //! The face: a [`Runner`] over HTTP.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::StatusCode;
 use async_trait::async_trait;
@@ -95,11 +96,12 @@ impl Runner for HttpRunner {
             return Attempt::Refused(refused);
         };
         let under_way = UnderWay::begin(&self.connections, &self.record, session);
+        let mut connecting = Duration::ZERO;
         let ended = match self.settings.protocol {
-            Protocol::Agent => agent::attempt(&self.connections, &self.settings, &call).await,
-            Protocol::Plain => plain::attempt(&self.connections, &self.settings, &call).await,
+            Protocol::Agent => agent::attempt(&self.connections, &self.settings, &call, &mut connecting).await,
+            Protocol::Plain => plain::attempt(&self.connections, &self.settings, &call, &mut connecting).await,
         };
-        under_way.end(ended, self.settings.protocol)
+        under_way.end(ended, self.settings.protocol, connecting)
     }
 
     async fn status(&self) -> Result<AgentStatus, StatusError> {
@@ -144,7 +146,7 @@ impl<'a> UnderWay<'a> {
     }
 
     /// Counts the end, and turns it into what the caller sees.
-    fn end(mut self, ended: Ended, protocol: Protocol) -> Attempt {
+    fn end(mut self, ended: Ended, protocol: Protocol, connecting: Duration) -> Attempt {
         let lives = self.lives.take();
         match ended {
             Ended::Refused(refused) => {
@@ -161,10 +163,11 @@ impl<'a> UnderWay<'a> {
                 self.fail(CallError::new(Outcome::BadAnswer, format!("runner {address} switched to a protocol nobody asked for")))
             }
             Ended::Answered(mut response, connection) => {
-                let facts = match protocol {
+                let said = match protocol {
                     Protocol::Agent => AnswerFacts::read(response.headers()),
                     Protocol::Plain => AnswerFacts::default(),
                 };
+                let facts = AnswerFacts { connecting, ..said };
                 self.record.answered(self.began.elapsed());
                 if let Some(load) = facts.load {
                     self.record.loaded(load);
