@@ -130,6 +130,26 @@ mod tests {
     }
 
     #[test]
+    fn every_example_of_the_help_is_a_command_line_that_is_taken() {
+        let mut cli = Cli::command();
+        let helps: Vec<String> = std::iter::once(cli.render_long_help().to_string())
+            .chain(cli.get_subcommands_mut().map(|command| command.render_long_help().to_string()))
+            .collect();
+        let examples = helps.iter().filter_map(|help| help.split_once("Example")).flat_map(|(_, examples)| examples.lines());
+        let mut count = 0;
+        for line in examples.filter(|line| line.starts_with("  ")) {
+            // What a shell, or a reader of the remark behind two spaces, takes away.
+            let Some(start) = line.find("runpool ") else { continue };
+            let text = line[start..].split([')', '>']).next().unwrap_or_default();
+            let text = text.split("   ").next().unwrap_or_default();
+            let parsed = Cli::try_parse_from(text.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+            count += 1;
+        }
+        assert!(count >= 20, "{count}");
+    }
+
+    #[test]
     fn the_commands_are_these() {
         let cli = Cli::command();
         let names: Vec<&str> =
