@@ -390,6 +390,37 @@ fn standard_input_that_is_no_pipe_cannot_be_the_parent() {
     assert!(text(&output.stderr).contains("--stop-with-stdin wants a pipe as standard input"), "{}", text(&output.stderr));
 }
 
+#[test]
+fn as_the_first_process_of_a_container_a_runner_takes_the_ends_of_what_functions_leave_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = file_with(
+        directory.path(),
+        "[[function]]\nname = \"leaving\"\nformat = \"exec\"\ncommand = [\"sh\", \"-c\", \"sleep 600 & echo left\"]\n",
+    );
+    let first = ["--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child", env!("CARGO_BIN_EXE_runpool")];
+    let runner = ["runner", "--config", &file, "--listen", "127.0.0.1:0", "--announce", "--set", "shutdown.grace=0s"];
+    let mut namespace = Process::spawn(Command::new("unshare").args(first).args(runner).stdin(Stdio::null()));
+    let announcement: serde_json::Value = serde_json::from_str(&namespace.line("{")).unwrap();
+    let address = announcement["address"].as_str().unwrap();
+    let [first] = children(namespace.child.id())[..] else { panic!("one first process") };
+    let below = || children(first.as_raw().unsigned_abs());
+    let [_role] = below()[..] else { panic!("one role below {first}") };
+
+    let (_process, front, _) = lb(&["--config", &file, "--set", &format!("pool.runners={address}")]);
+    for _ in 0..5 {
+        assert_eq!(text(&run(&["call", "leaving", "--address", &front]).stdout), "left\n");
+    }
+    // Each call has left a process, which the agent has killed: running or as a zombie it would be here.
+    let until = Instant::now() + Duration::from_secs(60);
+    while below().len() > 1 {
+        assert!(Instant::now() < until, "{:?} are left", below());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kill(first, Signal::SIGTERM).unwrap();
+    // In order, as told by the role's own end.
+    assert_eq!(namespace.end(), Some(0));
+}
+
 // === call ===
 
 fn call(address: &str, arguments: &[&str]) -> Output {

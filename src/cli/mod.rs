@@ -15,6 +15,7 @@ mod config;
 mod demo_function;
 mod functions;
 mod http_client;
+mod init;
 mod output;
 mod roles;
 mod runners;
@@ -81,9 +82,9 @@ pub fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Up(command) => command.run(),
-        Command::Lb(command) => command.run(),
-        Command::Runner(command) => command.run(),
+        Command::Up(command) => init::serve(|| command.run()),
+        Command::Lb(command) => init::serve(|| command.run()),
+        Command::Runner(command) => init::serve(|| command.run()),
         Command::Call(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Runners(command) => command.run(),
