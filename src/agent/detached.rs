@@ -6,7 +6,6 @@
 
 use http::StatusCode;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -16,11 +15,12 @@ use super::house::House;
 use super::input::{Input, hold};
 use super::run_error::RunError;
 use crate::protocol::ServerTiming;
+use crate::server::RequestBody;
 
 /// Starts a detached call. Returns when the function has it, or cannot have it.
 ///
 /// Dropping the future before the body was read gives the call up; after that it runs on.
-pub(crate) async fn run(mut accepted: Accepted, house: &House, room: Room, body: Incoming) -> Ended {
+pub(crate) async fn run(mut accepted: Accepted, house: &House, room: Room, body: RequestBody) -> Ended {
     let now = Instant::now();
     let limit = accepted.limit(now);
     // A client that sends slowly must not hold a slot for longer than its function could.

@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
 
 use super::run_error::RunError;
 use crate::model::ByteSize;
+use crate::server::RequestBody;
 
 /// The longest body of a detached call. It must be held in memory, since nobody may be there to send it when the function reads it; 6 MiB is
 /// what Fn's deployments allow for a body.
@@ -28,7 +28,7 @@ pub(crate) struct Input {
 
 #[derive(Debug)]
 enum Source {
-    Streaming(Incoming),
+    Streaming(RequestBody),
     Held(Full<Bytes>),
 }
 
@@ -48,7 +48,7 @@ struct Flags {
 
 impl Input {
     /// Streams what the client sends.
-    pub(crate) fn streaming(body: Incoming) -> Self {
+    pub(crate) fn streaming(body: RequestBody) -> Self {
         Self::new(body.size_hint().exact(), Source::Streaming(body))
     }
 
@@ -133,7 +133,7 @@ impl Body for Input {
 ///
 /// # Errors
 /// It is longer, or the client went away.
-pub(crate) async fn hold(body: Incoming) -> Result<Bytes, RunError> {
+pub(crate) async fn hold(body: RequestBody) -> Result<Bytes, RunError> {
     let limit = usize::try_from(MAX_HELD_INPUT.bytes()).unwrap_or(usize::MAX);
     if body.size_hint().lower() > MAX_HELD_INPUT.bytes() {
         return Err(RunError::InputTooLarge(MAX_HELD_INPUT));

@@ -15,7 +15,6 @@
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
 
 use super::answer::{self, AnswerBody};
 use super::call_request::CallRequest;
@@ -23,13 +22,14 @@ use super::service::Service;
 use crate::model::{CallId, Digest, FunctionSpec, Outcome};
 use crate::protocol::headers::LOAD;
 use crate::protocol::{AgentState, Problem};
+use crate::server::RequestBody;
 use crate::telemetry::exposition::expose;
 
 /// The longest specification of a function.
 const MAX_SPECIFICATION: usize = 1024 * 1024;
 
 /// Answers one request.
-pub(crate) async fn answer(service: &Service, request: Request<Incoming>) -> Response<AnswerBody> {
+pub(crate) async fn answer(service: &Service, request: Request<RequestBody>) -> Response<AnswerBody> {
     if request.uri().path().starts_with(CallRequest::PREFIX) {
         return service.call(request).await;
     }
@@ -46,7 +46,7 @@ pub(crate) fn set_load(service: &Service, function: Option<&Digest>, response: &
     }
 }
 
-async fn route(service: &Service, request: Request<Incoming>) -> Response<AnswerBody> {
+async fn route(service: &Service, request: Request<RequestBody>) -> Response<AnswerBody> {
     let path = request.uri().path().to_owned();
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let allowed = match *segments.as_slice() {
@@ -85,7 +85,7 @@ fn call(service: &Service, id: &str) -> Response<AnswerBody> {
     }
 }
 
-async fn put_function(service: &Service, digest: &str, body: Incoming) -> Response<AnswerBody> {
+async fn put_function(service: &Service, digest: &str, body: RequestBody) -> Response<AnswerBody> {
     let digest: Digest = match digest.parse() {
         Ok(digest) => digest,
         Err(error) => return answer::bad_request(error),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::service::Service;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::ConnectionLimits;
+use super::request_body::{RequestBody, rests};
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub async fn serve<M, S, B>(listener: TcpListener, limits: &ConnectionLimits, closing: CancellationToken, make_service: M)
 where
     M: Fn(Peer) -> S,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -57,13 +58,21 @@ where
         let service = make_service(peer);
         let (builder, closing) = (Arc::clone(&builder), closing.clone());
         connections.spawn(async move {
+            let (rests_of, rests) = rests();
+            let service = service_fn(move |request: Request<Incoming>| service.call(rests_of.adopt(request)));
             let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-            let result = tokio::select! {
-                result = connection.as_mut() => result,
-                () = closing.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
+            let served = async {
+                tokio::select! {
+                    result = connection.as_mut() => result,
+                    () = closing.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        connection.await
+                    }
                 }
+            };
+            let result = tokio::select! {
+                result = served => result,
+                never = rests.read() => match never {},
             };
             if let Err(error) = result {
                 // Clients break connections off all the time; what it meant for a call is told where the call is known.

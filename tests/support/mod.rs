@@ -5,6 +5,13 @@
 //! log; what has no line is asked for through the program's own interface ([`eventually`]).
 
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on may panic, in helpers too")]
+#![allow(unreachable_pub, reason = "the public face of a module of tests")]
+
+pub mod external;
+pub mod http;
+pub mod meeting;
+pub mod roles;
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};

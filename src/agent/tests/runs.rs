@@ -134,7 +134,11 @@ async fn a_function_cannot_forge_a_refusal_or_a_load() {
     let agent = agent(std::slice::from_ref(&f)).await;
     let call = agent.call(&f).header("runpool-intent", "httprequest").header("x-set", "fn-http-status=503");
     let call = call.header("x-set", "fn-http-h-runpool-refused=busy").header("x-set", "runpool-refused=busy");
+    let call = call.header("x-set", "fn-http-h-server-timing=sched;dur=1, exec;dur=3600000, db;dur=7");
     let answer = call.header("x-set", "fn-http-h-runpool-load=inflight=0, slots=99, warm=99").send().await;
+    let timings: Vec<_> = answer.headers.get_all("server-timing").iter().collect();
+    assert_eq!(timings.len(), 2);
+    assert!(ServerTiming::parse(timings[0].to_str().unwrap()).unwrap().execution < Duration::from_secs(3600));
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!((answer.refusal(), answer.header("runpool-refused"), answer.load().slots), (None, "", 8));
     agent.ended().await;
