@@ -6,7 +6,6 @@ use std::sync::Arc;
 use ::http::{Request, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -15,10 +14,10 @@ use super::scripted::{answered, attempt, call, runner_with, settings, text};
 use crate::model::{Call, CallId};
 use crate::runner::http::Protocol;
 use crate::runner::{CallBody, Runner as _};
-use crate::server::{ConnectionLimits, serve};
+use crate::server::{ConnectionLimits, RequestBody, serve};
 
 /// Answers with the call's id and its body.
-async fn echo(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn echo(request: Request<RequestBody>) -> Result<Response<Full<Bytes>>, Infallible> {
     let id = request.headers()["runpool-call"].clone();
     let body = request.into_body().collect().await.unwrap().to_bytes();
     let mut answer = id.as_bytes().to_vec();
