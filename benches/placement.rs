@@ -1,5 +1,7 @@
 //! What one decision costs: `cargo bench --bench placement`. Compare figures of one run only.
 
+#![allow(clippy::expect_used, reason = "what cannot be had here ends the run, with its reason")]
+
 use std::sync::Arc;
 use std::time::Instant;
 

@@ -1,5 +1,7 @@
 //! The floors of ARCHITECTURE.md: an import may only point down.
 
+#![allow(clippy::expect_used, reason = "what cannot be had here ends the run, with its reason")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

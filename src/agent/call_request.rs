@@ -168,7 +168,7 @@ mod tests {
                 ("runpool-timeout", "1500"),
                 ("runpool-kind", "detached"),
                 ("runpool-target", "/shop/a%20b?q=1"),
-                ("fn-intent", "httprequest"),
+                ("runpool-intent", "httprequest"),
                 ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
                 ("connection", "x-hop"),
                 ("x-hop", "1"),

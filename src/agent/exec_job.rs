@@ -34,11 +34,10 @@ use super::house::{House, PendingClaim};
 use super::input::Input;
 use super::job_body::{JobBody, JobEnd};
 use super::process::{Exit, StandardInput};
-use super::rfc3339::rfc3339_seconds;
 use super::run::{Run, RunControl};
 use super::run_error::RunError;
 use super::worker::{Pipes, Started};
-use crate::model::Function;
+use crate::model::{Function, Rfc3339};
 use crate::protocol::format_traceparent;
 use crate::protocol::headers::TRACESTATE;
 
@@ -230,7 +229,7 @@ fn environment(function: &Function, request: &FunctionRequest, limit: Duration) 
     set("TRACEPARENT", format_traceparent(&request.trace));
     set("FN_FORMAT", "exec".to_owned());
     set("FN_CALL_ID", request.call.to_string());
-    set("FN_DEADLINE", rfc3339_seconds(now.checked_add(limit).unwrap_or(now)));
+    set("FN_DEADLINE", Rfc3339::seconds(now.checked_add(limit).unwrap_or(now)).to_string());
     set("FN_METHOD", request.method.to_string());
     set("FN_REQUEST_URL", request.url());
     environment

@@ -14,8 +14,7 @@ use std::time::SystemTime;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use super::rfc3339::rfc3339_seconds;
-use crate::model::{CallId, Function, Intent, TraceContext};
+use crate::model::{CallId, Function, Intent, Rfc3339, TraceContext};
 use crate::protocol::headers::{
     FN_CALL_ID, FN_DEADLINE, FN_HTTP_HEADER_PREFIX, FN_HTTP_METHOD, FN_HTTP_REQUEST_URL, FN_HTTP_STATUS, FN_INTENT, HTTP_REQUEST,
     TRACEPARENT, TRACESTATE,
@@ -85,7 +84,7 @@ pub(crate) fn request_headers(request: &FunctionRequest, deadline: SystemTime) -
     headers.remove(EXPECT);
     headers.entry(HOST).or_insert(HeaderValue::from_static("localhost"));
     headers.insert(FN_CALL_ID, text(&request.call.to_string()));
-    headers.insert(FN_DEADLINE, text(&rfc3339_seconds(deadline)));
+    headers.insert(FN_DEADLINE, text(&Rfc3339::seconds(deadline).to_string()));
     headers.insert(TRACEPARENT, text(&format_traceparent(&request.trace)));
     if let Some(state) = request.headers.get(TRACESTATE) {
         headers.insert(TRACESTATE, state.clone());

@@ -2,16 +2,16 @@
 //!
 //! | read | for |
 //! |---|---|
-//! | [`agent`] | how an agent is made, served and ended |
-//! | [`routes`], [`call_request`] | its HTTP surface |
-//! | [`service`], [`gate`] | admission: in which order it refuses, slots, draining |
-//! | [`workers`], [`memory`] | pure machines: which worker takes which call, who is evicted for whom |
-//! | [`house`], [`worker`] | what performs their decisions on real processes |
-//! | [`run`] | the end of a call, which many can bring about and one does |
-//! | [`http_stream`], [`worker_body`], [`fn_contract`] | functions of the Fn FDK contract |
-//! | [`exec_job`], [`job_body`] | functions that are one process a call |
-//! | [`detached`], [`status`] | calls nobody waits for, and the agent's own |
-//! | [`process`] | processes: start, watch, kill, and the warden |
+//! | `agent` | how an agent is made, served and ended |
+//! | `routes`, `call_request` | its HTTP surface |
+//! | `service`, `gate` | admission: in which order it refuses, slots, draining |
+//! | `workers`, `memory` | pure machines: which worker takes which call, who is evicted for whom |
+//! | `house`, `worker` | what performs their decisions on real processes |
+//! | `run` | the end of a call, which many can bring about and one does |
+//! | `http_stream`, `worker_body`, `fn_contract` | functions of the Fn FDK contract |
+//! | `exec_job`, `job_body` | functions that are one process a call |
+//! | `detached`, `status` | calls nobody waits for, and the agent's own |
+//! | `process` | processes: start, watch, kill, and the warden |
 //!
 //! Promises kept here:
 //!
@@ -43,7 +43,6 @@ mod memory;
 mod memory_watch;
 mod metrics;
 mod process;
-mod rfc3339;
 mod routes;
 mod run;
 mod run_error;

@@ -47,8 +47,10 @@ pub(crate) struct Service {
 
 /// Why a call is not run.
 enum Stop {
+    /// Another runner may take it.
     Refused(Refusal),
-    Problem(Problem),
+    /// No runner would.
+    Unacceptable(Outcome, String),
 }
 
 impl Service {
@@ -74,7 +76,7 @@ impl Service {
                 self.ended(ended, id)
             }
             Err(Stop::Refused(refusal)) => self.refuse(&refusal),
-            Err(Stop::Problem(problem)) => answer::problem(&problem.with_call_id(id)),
+            Err(Stop::Unacceptable(outcome, detail)) => answer::problem(&Problem::new(outcome, detail).with_call_id(id)),
         };
         set_load(self, Some(&digest), &mut response);
         response
@@ -84,7 +86,7 @@ impl Service {
     fn admit(&self, call: CallRequest) -> Result<(Accepted, Room), Stop> {
         self.gate.check_open().map_err(Stop::Refused)?;
         let function = self.functions.get(&call.digest).ok_or(Stop::Refused(Refusal::new(RefusalReason::UnknownFunction)))?;
-        self.check(&call, &function).map_err(Stop::Problem)?;
+        self.check(&call, &function)?;
         let permit = self.gate.enter(&function).map_err(Stop::Refused)?;
         let room = match Room::find(&self.house, &function) {
             Ok(room) => room,
@@ -116,15 +118,15 @@ impl Service {
     }
 
     /// What no other runner of this kind would take either.
-    fn check(&self, call: &CallRequest, function: &Function) -> Result<(), Problem> {
+    fn check(&self, call: &CallRequest, function: &Function) -> Result<(), Stop> {
         let name = function.name();
         if call.name != *name {
             let detail =
                 format!("the path names function `{}`, and the digest is that of `{name}`: expected the same", call.name);
-            return Err(Problem::new(Outcome::BadRequest, detail));
+            return Err(Stop::Unacceptable(Outcome::BadRequest, detail));
         }
         if self.status_function.as_ref() == Some(name) {
-            return Err(Problem::new(
+            return Err(Stop::Unacceptable(
                 Outcome::BadRequest,
                 format!("function `{name}` is the status function: it cannot be called"),
             ));
@@ -133,7 +135,7 @@ impl Service {
         if wanted > all {
             let detail =
                 format!("function `{name}` wants {wanted} of memory for a worker, and this runner has {all} for all of them");
-            return Err(Problem::new(Outcome::Impossible, detail));
+            return Err(Stop::Unacceptable(Outcome::Impossible, detail));
         }
         Ok(())
     }
@@ -193,9 +195,14 @@ impl Service {
     }
 }
 
+/// Writes where the time went, before any timings of the function's own: whoever wants ours reads the first.
 fn set_timing(response: &mut Response<AnswerBody>, timing: ServerTiming) {
-    // Numbers: always a valid value. A function's own timings stay beside ours.
-    if let Ok(value) = HeaderValue::try_from(timing.to_string()) {
-        response.headers_mut().append(SERVER_TIMING, value);
+    // Numbers: always a valid value.
+    let Ok(ours) = HeaderValue::try_from(timing.to_string()) else { return };
+    let headers = response.headers_mut();
+    let theirs: Vec<_> = headers.get_all(SERVER_TIMING).iter().cloned().collect();
+    headers.insert(SERVER_TIMING, ours);
+    for value in theirs {
+        headers.append(SERVER_TIMING, value);
     }
 }

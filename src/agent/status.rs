@@ -25,9 +25,8 @@ use super::fn_contract::FunctionRequest;
 use super::house::House;
 use super::input::Input;
 use super::metrics::AgentMetrics;
-use super::rfc3339::rfc3339_nanos;
 use super::run::{Accounts, Held};
-use crate::model::{CallId, Function, FunctionSpec, Intent};
+use crate::model::{CallId, Function, FunctionSpec, Intent, Rfc3339};
 use crate::protocol::AgentStatus;
 use crate::telemetry::trace::{SpanKind, Tracer};
 
@@ -222,9 +221,9 @@ impl StatusDesk {
         let started = created + timing.scheduling;
         let execution = began.elapsed().saturating_sub(timing.scheduling);
         status.status_id = call.to_string();
-        status.created_at = rfc3339_nanos(created);
-        status.started_at = rfc3339_nanos(started);
-        status.completed_at = rfc3339_nanos(started + execution);
+        status.created_at = Rfc3339::nanos(created).to_string();
+        status.started_at = Rfc3339::nanos(started).to_string();
+        status.completed_at = Rfc3339::nanos(started + execution).to_string();
         status.scheduler_duration_ns = nanos(timing.scheduling);
         status.execution_duration_ns = nanos(execution);
         // Its worker is new for each look: what came before its taking the call was its start.

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_LENGTH, EXPECT, HOST};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, request};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use tokio::sync::Semaphore;
 
@@ -146,6 +146,8 @@ impl Front {
             answer.headers_mut().insert(headers::FN_CALL_ID, value);
         }
         answer.headers_mut().insert(headers::REQUEST_ID, request_id);
+        // The version is that of our connection to the client, whatever the runner spoke (RFC 9112 section 2.3).
+        *answer.version_mut() = Version::HTTP_11;
         record.status = Some(answer.status());
         let is_bodiless = is_head || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         answer.map(|body| FrontBody::new(body, record, outcome, is_bodiless))

@@ -13,6 +13,7 @@ mod function;
 mod ids;
 mod invalid_value;
 mod outcome;
+mod rfc3339;
 mod time;
 
 pub use backoff::Backoff;
@@ -22,4 +23,5 @@ pub use function::{Digest, Format, Function, FunctionName, FunctionSpec, Invalid
 pub use ids::{CallId, IncarnationId, InvalidId, RunnerId};
 pub use invalid_value::InvalidValue;
 pub use outcome::Outcome;
+pub use rfc3339::Rfc3339;
 pub use time::{ParseDurationError, format_duration, human_duration, option_human_duration, parse_duration};

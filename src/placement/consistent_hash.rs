@@ -173,37 +173,15 @@ mod tests {
     use std::collections::{HashMap, HashSet};
     use std::time::Instant;
 
-    use async_trait::async_trait;
     use proptest::prelude::*;
 
     use super::*;
     use crate::placement::{Naive, Pass};
     use crate::pool::Member;
-    use crate::protocol::AgentStatus;
-    use crate::runner::{Attempt, Refused, RefusedWhy, Runner, RunnerCall, StatusError};
-
-    #[derive(Debug)]
-    struct Named(String);
-
-    #[async_trait]
-    impl Runner for Named {
-        async fn try_exec(&self, _call: RunnerCall<'_>) -> Attempt {
-            Attempt::Refused(Refused::new(RefusedWhy::Closed))
-        }
-
-        async fn status(&self) -> Result<AgentStatus, StatusError> {
-            Err(StatusError::Unsupported { address: self.0.clone() })
-        }
-
-        async fn close(&self) {}
-
-        fn address(&self) -> &str {
-            &self.0
-        }
-    }
+    use crate::runner::doubles::Scripted;
 
     fn snapshot<N: AsRef<str>>(names: &[N]) -> Snapshot {
-        let member = |name: &N| Member::new(Arc::new(Named(name.as_ref().to_owned())));
+        let member = |name: &N| Member::new(Arc::new(Scripted::busy(name.as_ref())));
         Snapshot::new(names.iter().map(member).collect()).unwrap()
     }
 

@@ -8,28 +8,51 @@ use serde::{Deserialize, Serialize};
 use super::headers::OUTCOME;
 use crate::model::Outcome;
 
-/// An error as a client sees it.
+/// An error as a client sees it: RFC 9457's members `type` (`about:blank`, since the outcome says more than a page would), `title`,
+/// `status` and `detail`, and ours beside them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Document", into = "Document")]
 pub struct Problem {
-    /// RFC 9457 `type`: `about:blank`, since the outcome says more than a page would.
+    /// The outcome's word; the status follows from it.
+    pub outcome: Outcome,
+    detail: String,
+    call_id: Option<String>,
+    retry_after: Option<u64>,
+}
+
+/// The problem as it is written.
+#[derive(Serialize, Deserialize)]
+struct Document {
     #[serde(rename = "type")]
     kind: String,
-    /// RFC 9457 `title`: the status in words.
     title: String,
-    /// RFC 9457 `status`.
     status: u16,
-    /// RFC 9457 `detail`: what went wrong for this call.
     detail: String,
     /// The same text under the name that Fn's clients read.
     message: String,
-    /// The outcome's word.
-    pub outcome: Outcome,
+    outcome: Outcome,
     /// The call, if one had been made.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     call_id: Option<String>,
     /// Seconds after which a new try makes sense; also the header `Retry-After`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
+}
+
+impl From<Document> for Problem {
+    fn from(document: Document) -> Self {
+        let Document { outcome, detail, call_id, retry_after, .. } = document;
+        Self { outcome, detail, call_id, retry_after }
+    }
+}
+
+impl From<Problem> for Document {
+    fn from(problem: Problem) -> Self {
+        let status = problem.status();
+        let Problem { outcome, detail, call_id, retry_after } = problem;
+        let (kind, title) = ("about:blank".to_owned(), title(status).to_owned());
+        Self { kind, title, status: status.as_u16(), message: detail.clone(), detail, outcome, call_id, retry_after }
+    }
 }
 
 impl Problem {
@@ -38,18 +61,7 @@ impl Problem {
 
     /// A problem with this outcome, its usual status, and a text for people.
     pub fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
-        let status = outcome.status();
-        let detail = detail.into();
-        Self {
-            kind: "about:blank".to_owned(),
-            title: title(status).to_owned(),
-            status: status.as_u16(),
-            message: detail.clone(),
-            detail,
-            outcome,
-            call_id: None,
-            retry_after: None,
-        }
+        Self { outcome, detail: detail.into(), call_id: None, retry_after: None }
     }
 
     /// Names the call.
@@ -73,7 +85,7 @@ impl Problem {
 
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
-        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+        self.outcome.status()
     }
 
     /// Headers and body of the answer.

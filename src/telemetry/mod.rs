@@ -18,7 +18,6 @@ mod handle_cache;
 pub mod logging;
 pub mod metrics;
 pub mod process;
-mod timestamp;
 pub mod trace;
 
 pub use config::{AccessLogFilter, AccessLogTarget, InvalidTelemetry, LogFormat, TelemetryConfig};

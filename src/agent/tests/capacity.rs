@@ -78,7 +78,7 @@ async fn an_idle_worker_of_another_function_is_evicted_and_dead_before_its_memor
 async fn a_worker_that_hangs_at_its_start_is_not_evicted() {
     let meeting = Meeting::new().await;
     let hung = FunctionSpec {
-        init_timeout: Duration::from_secs(1),
+        init_timeout: Duration::from_secs(2),
         config: [("INIT_MEET".to_owned(), meeting.port.to_string())].into(),
         ..sized("hung", 128)
     };
@@ -86,10 +86,11 @@ async fn a_worker_that_hangs_at_its_start_is_not_evicted() {
     let functions = [hung.clone(), other.clone()];
     let agent = agent_with(with_memory(160), &functions, |builder| builder).await;
     let call = agent.call(&hung).start();
-    let guest = meeting.guest().await;
+    while agent.status().await.memory_used == ByteSize(0) {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(agent.call(&other).send().await.refusal(), Some(RefusalReason::Memory));
     call.await.unwrap().problem(Outcome::InitTimeout);
-    guest.died().await;
     agent.ended().await;
 }
 

@@ -295,6 +295,14 @@ impl Meeting {
         Guest { stream, pid: line.trim().parse().unwrap() }
     }
 
+    /// Waits for a function, unless `end` comes first: on a slow machine a time limit may be over before the function is here.
+    pub(super) async fn guest_unless<T>(&self, end: &mut (impl Future<Output = T> + Unpin)) -> Result<Guest, T> {
+        tokio::select! {
+            guest = self.guest() => Ok(guest),
+            ended = end => Err(ended),
+        }
+    }
+
     /// Waits for somebody who says nothing.
     pub(super) async fn silent_guest(&self) -> Guest {
         Guest { stream: BufReader::new(self.listener.accept().await.unwrap().0), pid: 0 }

@@ -7,6 +7,7 @@ mod detached;
 mod ending;
 mod exec;
 mod failures;
+mod fdk;
 mod harness;
 mod runs;
 mod status;

@@ -78,7 +78,7 @@ async fn a_framed_request_reaches_the_function_framed_and_its_answer_is_unframed
         .method(Method::PUT)
         .path("/call/f/inner?q=1")
         .header("runpool-target", "/t/app/f/inner?q=1")
-        .header("fn-intent", "httprequest")
+        .header("runpool-intent", "httprequest")
         .header("content-type", "text/x")
         .header("keep-alive", "timeout=5")
         .header("x-show", 1)
@@ -132,9 +132,13 @@ async fn the_clients_trace_is_passed_on() {
 async fn a_function_cannot_forge_a_refusal_or_a_load() {
     let f = worker("f");
     let agent = agent(std::slice::from_ref(&f)).await;
-    let call = agent.call(&f).header("fn-intent", "httprequest").header("x-set", "fn-http-status=503");
+    let call = agent.call(&f).header("runpool-intent", "httprequest").header("x-set", "fn-http-status=503");
     let call = call.header("x-set", "fn-http-h-runpool-refused=busy").header("x-set", "runpool-refused=busy");
+    let call = call.header("x-set", "fn-http-h-server-timing=sched;dur=1, exec;dur=3600000, db;dur=7");
     let answer = call.header("x-set", "fn-http-h-runpool-load=inflight=0, slots=99, warm=99").send().await;
+    let timings: Vec<_> = answer.headers.get_all("server-timing").iter().collect();
+    assert_eq!(timings.len(), 2);
+    assert!(ServerTiming::parse(timings[0].to_str().unwrap()).unwrap().execution < Duration::from_secs(3600));
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!((answer.refusal(), answer.header("runpool-refused"), answer.load().slots), (None, "", 8));
     agent.ended().await;
@@ -171,7 +175,7 @@ async fn answers_without_a_body_leave_the_worker_usable() {
     let pid = agent.call(&f).send().await.pid();
     let head = agent.call(&f).method(Method::HEAD).header("x-bytes", 100_000).send().await;
     assert_eq!((head.status, head.body.len()), (StatusCode::OK, 0));
-    let call = agent.call(&f).header("fn-intent", "httprequest").header("x-bytes", 100_000);
+    let call = agent.call(&f).header("runpool-intent", "httprequest").header("x-bytes", 100_000);
     assert_eq!(call.header("x-set", "fn-http-status=204").send().await.status, StatusCode::NO_CONTENT);
     assert_eq!(agent.call(&f).send().await.pid(), pid);
     agent.ended().await;

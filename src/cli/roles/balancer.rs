@@ -171,7 +171,9 @@ impl Service for Balancer {
             let mut config = self.config.pool.clone();
             config.runners.clone_from(&loaded.config.pool.runners);
             let gone = configured.reload(&config, self.config.placement.attempt_timeout)?;
-            self.placement.prepare(&configured.pool().snapshot());
+            // Calls do not wait for it: until it is done, the placer goes by what it knew.
+            let (placement, snapshot) = (self.placement.clone(), configured.pool().snapshot());
+            self.tasks.spawn_blocking(move || placement.prepare(&snapshot));
             for member in gone {
                 tracing::info!(runner = %member.id, "runner taken away: its calls go on");
                 self.tasks.spawn(async move { member.runner.close().await });

@@ -10,6 +10,8 @@ mod lb;
 mod life;
 mod listener;
 mod local_pool;
+#[cfg(test)]
+mod metrics_document;
 mod reload;
 mod runner;
 mod shutdown;

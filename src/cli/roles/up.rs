@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde_json::json;
 
 use super::balancer::{Balancer, RunnerSource};
 use super::banner::{self, Running};
@@ -47,6 +48,10 @@ pub(in crate::cli) struct UpCommand {
     #[arg(long, value_name = "N")]
     slots: Option<u32>,
 
+    /// Print one line of JSON instead of the banner when everything runs: the addresses of front, admin and runners
+    #[arg(long, hide = true)]
+    announce: bool,
+
     /// The executable that runners are started from, instead of this one
     #[arg(long, value_name = "FILE", hide = true)]
     runner_executable: Option<PathBuf>,
@@ -73,7 +78,10 @@ impl UpCommand {
         };
         serve(frame, async |loaded, ground| {
             let arguments = runner_arguments(&self.config, loaded);
-            Up::start(loaded, ground, RunnerCommand { program, arguments }).await
+            let (up, runners) = Up::start(loaded, ground, RunnerCommand { program, arguments }).await?;
+            let text = if self.announce { up.announcement(&runners) } else { up.banner(&runners, &loaded.config.functions) };
+            output::print(text)?;
+            Ok(up)
         })
     }
 }
@@ -123,8 +131,8 @@ struct Up {
 }
 
 impl Up {
-    /// Opens the listeners, starts the runners, waits until all of them listen, and says so.
-    async fn start(loaded: &Loaded, ground: Ground, command: RunnerCommand) -> anyhow::Result<Self> {
+    /// Opens the listeners, starts the runners, and waits until all of them listen.
+    async fn start(loaded: &Loaded, ground: Ground, command: RunnerCommand) -> anyhow::Result<(Self, Vec<LocalRunner>)> {
         let config = &loaded.config;
         // First the listeners: if an address is taken, no process was started in vain.
         let mut balancer = Balancer::start(loaded, ground, RunnerSource::LocalFleet).await?;
@@ -134,16 +142,28 @@ impl Up {
         let wanted = usize::try_from(config.fleet.runners).unwrap_or(usize::MAX);
         let mut runners = fleet.runners();
         let listening = runners.wait_for(|runners| runners.len() == wanted).await;
-        let listening: Vec<LocalRunner> = listening.context("the local runners ended")?.clone();
+        let listening = listening.context("the local runners ended")?.clone();
+        Ok((Self { balancer, fleet }, listening))
+    }
+
+    /// For people: what runs, and how to call it.
+    fn banner(&self, runners: &[LocalRunner], functions: &[FunctionSpec]) -> String {
         let running = Running {
             version: version(),
-            front: balancer.front_address(),
-            admin: balancer.admin_address(),
-            runners: listening.iter().map(|runner| format!("{} {}", runner.id, runner.address)).collect(),
-            functions: &config.functions,
+            front: self.balancer.front_address(),
+            admin: self.balancer.admin_address(),
+            runners: runners.iter().map(|runner| format!("{} {}", runner.id, runner.address)).collect(),
+            functions,
         };
-        output::print(banner::banner(&running, Paint::of_stdout()))?;
-        Ok(Self { balancer, fleet })
+        banner::banner(&running, Paint::of_stdout())
+    }
+
+    /// For programs: where everything listens.
+    fn announcement(&self, runners: &[LocalRunner]) -> String {
+        let runners: Vec<_> = runners.iter().map(|runner| runner.address).collect();
+        let announcement =
+            json!({ "front": self.balancer.front_address(), "admin": self.balancer.admin_address(), "runners": runners });
+        format!("{announcement}\n")
     }
 }
 

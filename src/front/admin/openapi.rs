@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     /// Set to write the copy instead of comparing it.
-    const UPDATE: &str = "RUNPOOL_UPDATE_OPENAPI";
+    const UPDATE: &str = "RUNPOOL_UPDATE_DOCS";
 
     #[test]
     fn every_operation_has_a_name_of_its_own() {

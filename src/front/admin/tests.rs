@@ -1,3 +1,5 @@
+//! What an operator sees, in process.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime};
 use http::{Method, Version};
 use serde::Serialize;
 
-use crate::model::{CallId, FunctionName, Outcome, RunnerId};
+use crate::model::{CallId, FunctionName, Outcome, Rfc3339, RunnerId};
 use crate::telemetry::config::AccessLogFilter;
-use crate::telemetry::timestamp::Rfc3339;
 
 /// What is known of one request when it has ended. All but the method, the path and the outcome may be unknown, and is then
 /// `null` in the line.
@@ -138,7 +137,7 @@ impl Entry {
     /// Appends the entry as one line of JSON.
     pub(super) fn write(&self, lines: &mut Vec<u8>) {
         let line = Line {
-            ts: Rfc3339(self.began).to_string(),
+            ts: Rfc3339::micros(self.began).to_string(),
             request_id: self.request_id.as_deref(),
             call_id: self.call_id,
             trace_id: self.trace_id.map(|id| format!("{:032x}", u128::from_be_bytes(id))),

@@ -1,3 +1,5 @@
+//! Lines as they come out.
+
 use std::io::{self, Write};
 use std::sync::{Mutex, mpsc};
 use std::time::UNIX_EPOCH;

@@ -1,3 +1,5 @@
+//! Spans as a receiver of OTLP sees them.
+
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
