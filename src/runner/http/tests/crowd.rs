@@ -15,7 +15,7 @@ use super::scripted::{answered, attempt, call, runner_with, settings, text};
 use crate::model::{Call, CallId};
 use crate::runner::http::Protocol;
 use crate::runner::{CallBody, Runner as _};
-use crate::server::{ConnectionLimits, serve};
+use crate::server::{ConnectionLimits, RequestBody, serve};
 
 /// Answers with the call's id and its body.
 async fn echo(request: Request<RequestBody>) -> Result<Response<Full<Bytes>>, Infallible> {
