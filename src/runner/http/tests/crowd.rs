@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use crate::server::RequestBody;
 use ::http::{Request, Response};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
