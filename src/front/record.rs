@@ -144,6 +144,10 @@ impl Record {
             return;
         }
         self.enter(Phase::Outside);
+        if self.function.is_none() {
+            // It never was queued: it is counted as received here, so that what ended never exceeds what came.
+            self.handles.calls.inc();
+        }
         let metrics = &self.telemetry.metrics;
         metrics.in_flight().dec();
         let total = self.began.elapsed();
