@@ -101,7 +101,7 @@ impl Runner {
             .tracer(tracer)
             .warden(WardenCommand { program, arguments: vec!["warden".to_owned()] })
             .build()?;
-        let (served, patience) = (agent.clone(), config.shutdown.deadline);
+        let (served, patience) = (agent.clone(), patience(config.shutdown.deadline));
         let listener = socket.serve(|socket, closing| async move { served.serve(socket, closing, patience).await });
         tracing::info!(incarnation = %agent.incarnation(), address = %listener.address(), "listening");
         Ok(Self { agent, listener, tracer: tracer_guard })
@@ -110,6 +110,12 @@ impl Runner {
     fn announcement(&self) -> Announcement {
         Announcement { incarnation: self.agent.incarnation(), address: self.listener.address() }
     }
+}
+
+/// How long the agent waits for running calls: less than until everything is cut, so that callers whose calls it kills are told.
+fn patience(deadline: Duration) -> Duration {
+    const TO_TELL: Duration = Duration::from_secs(2);
+    deadline - TO_TELL.min(deadline / 2)
 }
 
 impl Service for Runner {

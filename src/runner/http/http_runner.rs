@@ -11,12 +11,13 @@ use super::address::{InvalidAddress, RunnerAddress};
 use super::answer::{AnswerFacts, Ended, clean};
 use super::answer_body::{Held, StreamedAnswer};
 use super::connections::{Connections, Limits};
+use super::leave::{Leave, Way};
 use super::metrics::RunnerMetrics;
 use super::record::{Ending, InFlight, Record};
 use super::settings::{HttpRunnerSettings, Protocol};
 use super::{agent, plain, question};
 use crate::model::Outcome;
-use crate::protocol::AgentStatus;
+use crate::protocol::{AgentStatus, RefusalReason};
 use crate::runner::{
     AnswerBody, Attempt, CallError, Gate, Refused, RefusedWhy, Runner, RunnerCall, RunnerView, Session, StatusError,
 };
@@ -31,6 +32,7 @@ pub struct HttpRunner {
     /// Passed by every attempt; an answer is inside until its last byte.
     gate: Arc<Gate>,
     record: Arc<Record>,
+    leave: Leave,
 }
 
 impl HttpRunner {
@@ -47,7 +49,7 @@ impl HttpRunner {
             max_idle: settings.max_idle_connections,
         };
         let connections = Arc::new(Connections::new(address, limits, Arc::clone(&record)));
-        Ok(Self { settings, connections, gate: Gate::new(), record })
+        Ok(Self { settings, connections, gate: Gate::new(), record, leave: Leave::default() })
     }
 
     /// The settings it was made with.
@@ -78,6 +80,26 @@ impl HttpRunner {
         }
     }
 
+    /// One attempt on an agent, unless it has taken its leave.
+    async fn try_agent(&self, call: &RunnerCall<'_>, connecting: &mut Duration) -> Ended {
+        const DRAINING: RefusedWhy = RefusedWhy::Agent(RefusalReason::Draining);
+        match self.leave.way(Instant::now()) {
+            Way::Try => {}
+            Way::Refuse => return Ended::Refused(Refused::new(DRAINING)),
+            // On the heap, as it is rare and large.
+            Way::Ask => match Box::pin(question::is_ready(&self.connections, self.settings.attempt_timeout)).await {
+                Ok(true) => self.leave.is_back(),
+                Ok(false) => return Ended::Refused(Refused::new(DRAINING)),
+                Err(error) => return Ended::Refused(Refused::new(RefusedWhy::Unreachable(error.to_string()))),
+            },
+        }
+        let ended = agent::attempt(&self.connections, &self.settings, call, connecting).await;
+        if matches!(&ended, Ended::Refused(refused) if refused.why == DRAINING) {
+            self.leave.is_taken();
+        }
+        ended
+    }
+
     fn unreachable(&self, reason: impl ToString) -> StatusError {
         StatusError::Unreachable { address: self.address().to_owned(), reason: reason.to_string() }
     }
@@ -98,7 +120,7 @@ impl Runner for HttpRunner {
         let under_way = UnderWay::begin(&self.connections, &self.record, session);
         let mut connecting = Duration::ZERO;
         let ended = match self.settings.protocol {
-            Protocol::Agent => agent::attempt(&self.connections, &self.settings, &call, &mut connecting).await,
+            Protocol::Agent => self.try_agent(&call, &mut connecting).await,
             Protocol::Plain => plain::attempt(&self.connections, &self.settings, &call, &mut connecting).await,
         };
         under_way.end(ended, self.settings.protocol, connecting)

@@ -7,7 +7,7 @@
 //!   that connection takes no other call until the answer's last byte was read.
 //! * **Cancellation.** Who drops an attempt or an answer's body closes the connection at once, so that the runner can kill the call.
 //! * **No back-off.** Nothing is remembered of a runner that could not be reached: it is used again by the first attempt after it came
-//!   back.
+//!   back. Only an agent that said that it drains is asked first (`leave`).
 //!
 //! Where to start: `http_runner` is the face. `agent` and `plain` run one attempt, each in its protocol: they let `request` write the head,
 //! hand it to `exchange`, and read the answer. `exchange` finds a connection in `connections` and waits for the head as long as `patience`
@@ -22,6 +22,7 @@ mod answer_body;
 mod connections;
 mod exchange;
 mod http_runner;
+mod leave;
 mod metrics;
 mod outgoing;
 mod patience;

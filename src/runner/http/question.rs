@@ -39,6 +39,11 @@ pub(super) async fn introduce(connections: &Connections, function: &Function, li
     confirm(connections, Method::PUT, format!("/functions/{}", function.digest), specification.into(), limit).await
 }
 
+/// Asks whether the agent takes calls. An answer that is not yes is no.
+pub(super) async fn is_ready(connections: &Connections, limit: Duration) -> Result<bool, QuestionError> {
+    ask(connections, Method::GET, "/readyz", Bytes::new(), limit).await.map(|(status, _)| status.is_success())
+}
+
 /// Asks for the agent's status.
 pub(super) async fn status(connections: &Connections, limit: Duration) -> Result<(StatusCode, Bytes), QuestionError> {
     ask(connections, Method::GET, "/status", Bytes::new(), limit).await

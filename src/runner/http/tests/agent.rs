@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::scripted::{agent, answered, attempt, call, failed, held, refused, text};
 use crate::model::{CallKind, Digest, FunctionSpec, Intent, Outcome};
 use crate::protocol::{LoadReport, Problem, RefusalReason};
-use crate::runner::{CallBody, RefusedWhy, Runner as _, RunnerCall, StatusError};
+use crate::runner::{Attempt, CallBody, RefusedWhy, Runner as _, RunnerCall, StatusError};
 
 #[tokio::test]
 async fn an_agent_is_told_the_call_its_function_and_its_trace() {
@@ -117,6 +117,45 @@ async fn nothing_of_a_refusal_reaches_the_next_answer_and_its_connection_is_used
     assert_eq!((view.attempts, view.committed, view.refusals["busy"], view.connections), (2, 1, 1, 1));
     assert_eq!(view.last_load, first.load);
     assert_eq!(view.last_refusal.unwrap().text, "refused: busy");
+}
+
+#[tokio::test]
+async fn an_agent_that_drains_gets_no_call_until_somebody_at_its_address_is_ready() {
+    let (server, runner) = agent().await;
+    let (call, body) = (call(), held("x"));
+    let (first, ()) = tokio::join!(attempt(&runner, &call, &body), async {
+        let mut peer = server.accept().await;
+        peer.head().await;
+        peer.bytes(1).await;
+        peer.answer("503 Service Unavailable", "runpool-refused: draining\r\n", "").await;
+    });
+    assert_eq!(refused(first).why, RefusedWhy::Agent(RefusalReason::Draining));
+    let answers = async {
+        let mut questions = 0;
+        loop {
+            let mut peer = server.accept().await;
+            let head = peer.head().await;
+            if head.starts_with("post /call/greet ") {
+                peer.answer("200 OK", "", "hi").await;
+                return questions;
+            }
+            assert!(head.starts_with("get /readyz "), "{head}");
+            questions += 1;
+            let status = if questions == 3 { "200 OK" } else { "503 Service Unavailable" };
+            peer.answer(status, "connection: close\r\n", "").await;
+        }
+    };
+    let attempts = async {
+        loop {
+            match attempt(&runner, &call, &body).await {
+                Attempt::Refused(refused) => assert_eq!(refused.why, RefusedWhy::Agent(RefusalReason::Draining)),
+                Attempt::Committed(answer) => return text(answer.unwrap()).await,
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let (answer, questions) = tokio::join!(attempts, answers);
+    assert_eq!((answer.as_str(), questions), ("hi", 3));
 }
 
 #[tokio::test]

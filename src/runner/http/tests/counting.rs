@@ -24,7 +24,7 @@ async fn attempts_connections_and_load_are_counted_by_runner_and_outcome() {
             let mut peer = server.accept().await;
             peer.head().await;
             peer.bytes(1).await;
-            peer.answer("503 x", "runpool-refused: draining\r\nrunpool-load: inflight=1, slots=8, warm=0\r\n", "").await;
+            peer.answer("503 x", "runpool-refused: busy\r\nrunpool-load: inflight=1, slots=8, warm=0\r\n", "").await;
             peer.head().await;
             peer.answer("200 OK", "runpool-load: inflight=2, slots=8, warm=0\r\n", "hi").await;
             peer
@@ -36,8 +36,8 @@ async fn attempts_connections_and_load_are_counted_by_runner_and_outcome() {
     encode(&mut written, metrics.registry()).unwrap();
     for line in [
         format!(r#"lb_runner_attempts_total{{runner="{address}",outcome="committed"}} 1"#),
-        format!(r#"lb_runner_attempts_total{{runner="{address}",outcome="draining"}} 1"#),
-        format!(r#"lb_runner_attempts_total{{runner="{address}",outcome="busy"}} 0"#),
+        format!(r#"lb_runner_attempts_total{{runner="{address}",outcome="busy"}} 1"#),
+        format!(r#"lb_runner_attempts_total{{runner="{address}",outcome="draining"}} 0"#),
         format!(r#"lb_runner_in_flight{{runner="{address}"}} 1"#),
         format!(r#"lb_runner_connections{{runner="{address}"}} 1"#),
         format!(r#"lb_runner_connects_total{{runner="{address}"}} 1"#),
@@ -51,7 +51,7 @@ async fn attempts_connections_and_load_are_counted_by_runner_and_outcome() {
     assert_eq!(text(answer).await, "hi");
 
     let view = Runner::view(&runner).unwrap();
-    assert_eq!((view.attempts, view.committed, view.refusals["draining"], view.in_flight), (2, 1, 1, 0));
+    assert_eq!((view.attempts, view.committed, view.refusals["busy"], view.in_flight), (2, 1, 1, 0));
     let json = serde_json::to_string(&view).unwrap();
     assert_eq!(serde_json::from_str::<RunnerView>(&json).unwrap().refusals, view.refusals);
 }
