@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -176,6 +177,36 @@ fn up_needs_no_file_says_how_to_call_it_and_leaves_nothing_behind() {
     assert_eq!(process.end(), Some(0));
     for child in children {
         assert_eq!(kill(child, None), Err(Errno::ESRCH), "{child} is left");
+    }
+}
+
+#[test]
+fn the_line_that_up_prints_works_in_a_shell_and_ctrl_c_takes_the_functions_with_it() {
+    let (mut process, ..) = up(&[]);
+    let line = process.line("curl");
+    let output = Command::new("sh").args(["-c", &format!("{} --silent", line.trim())]).output().unwrap();
+    assert_eq!((text(&output.stdout), output.status.code()), ("Hello, world!\n", Some(0)));
+    let runners = children(process.child.id());
+    let below: Vec<Pid> = runners.iter().flat_map(|runner| children(runner.as_raw().unsigned_abs())).collect();
+    // A warden for each runner, and the worker that is warm now.
+    assert_eq!(below.len(), 4);
+    // As a terminal does: to every process of the foreground's group. A runner must not end before its calls.
+    for runner in &runners {
+        kill(*runner, Signal::SIGINT).unwrap();
+    }
+    process.signal(Signal::SIGINT);
+    assert_eq!(process.end(), Some(0));
+    for pid in runners.into_iter().chain(below) {
+        eventually_gone(pid);
+    }
+}
+
+/// Waits until there is no process of this number: one that was not our child, or our child's, ends without telling us.
+fn eventually_gone(pid: Pid) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while kill(pid, None) != Err(Errno::ESRCH) {
+        assert!(Instant::now() < until, "{pid} is left");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -359,6 +390,37 @@ fn standard_input_that_is_no_pipe_cannot_be_the_parent() {
     assert!(text(&output.stderr).contains("--stop-with-stdin wants a pipe as standard input"), "{}", text(&output.stderr));
 }
 
+#[test]
+fn as_the_first_process_of_a_container_a_runner_takes_the_ends_of_what_functions_leave_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = file_with(
+        directory.path(),
+        "[[function]]\nname = \"leaving\"\nformat = \"exec\"\ncommand = [\"sh\", \"-c\", \"sleep 600 & echo left\"]\n",
+    );
+    let first = ["--map-root-user", "--pid", "--mount-proc", "--fork", "--kill-child", env!("CARGO_BIN_EXE_runpool")];
+    let runner = ["runner", "--config", &file, "--listen", "127.0.0.1:0", "--announce", "--set", "shutdown.grace=0s"];
+    let mut namespace = Process::spawn(Command::new("unshare").args(first).args(runner).stdin(Stdio::null()));
+    let announcement: serde_json::Value = serde_json::from_str(&namespace.line("{")).unwrap();
+    let address = announcement["address"].as_str().unwrap();
+    let [first] = children(namespace.child.id())[..] else { panic!("one first process") };
+    let below = || children(first.as_raw().unsigned_abs());
+    let [_role] = below()[..] else { panic!("one role below {first}") };
+
+    let (_process, front, _) = lb(&["--config", &file, "--set", &format!("pool.runners={address}")]);
+    for _ in 0..5 {
+        assert_eq!(text(&run(&["call", "leaving", "--address", &front]).stdout), "left\n");
+    }
+    // Each call has left a process, which the agent has killed: running or as a zombie it would be here.
+    let until = Instant::now() + Duration::from_secs(60);
+    while below().len() > 1 {
+        assert!(Instant::now() < until, "{:?} are left", below());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    kill(first, Signal::SIGTERM).unwrap();
+    // In order, as told by the role's own end.
+    assert_eq!(namespace.end(), Some(0));
+}
+
 // === call ===
 
 fn call(address: &str, arguments: &[&str]) -> Output {
@@ -451,7 +513,143 @@ fn call_gives_up_in_time() {
     assert_eq!(output.status.code(), Some(1));
 }
 
+/// `up` with functions for every way to call.
+fn up_with_functions(directory: &Path) -> (Process, String, Vec<String>) {
+    let functions = r#"
+[[function]]
+name = "shout"
+format = "exec"
+command = ["tr", "a-z", "A-Z"]
+[[function]]
+name = "described"
+format = "exec"
+command = ["sh", "-c", "echo $FN_METHOD $FN_HEADER_X_COLOUR; cat"]
+[[function]]
+name = "failing"
+format = "exec"
+command = ["sh", "-c", "echo out of ideas >&2; exit 3"]
+"#;
+    up(&["--config", &file_with(directory, functions)])
+}
+
+#[test]
+fn a_call_goes_all_the_way_and_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_process, front, _) = up_with_functions(directory.path());
+    let call = |arguments: &[&str]| run(&[&["call"], arguments, &["--address", &front]].concat());
+
+    let output = call(&["shout", "--data", "quiet"]);
+    assert_eq!((text(&output.stdout), text(&output.stderr), output.status.code()), ("QUIET", "", Some(0)));
+    // Longer than what the balancer holds back for a second attempt.
+    let file = directory.path().join("body");
+    std::fs::write(&file, "x".repeat(300_000)).unwrap();
+    let output = call(&["shout", "--data", &format!("@{}", file.display())]);
+    assert!(output.stdout == "X".repeat(300_000).as_bytes(), "{}", text(&output.stderr));
+    let mut command = runpool(&["call", "shout", "--data", "-", "--address", &front]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"from a pipe").unwrap();
+    assert_eq!(text(&child.wait_with_output().unwrap().stdout), "FROM A PIPE");
+
+    let output = call(&["described", "-X", "PUT", "-H", "X-Colour: blue", "--data", "body"]);
+    assert_eq!(text(&output.stdout), "PUT blue\nbody", "{}", text(&output.stderr));
+    let output = call(&["shout", "--data", "x", "--include"]);
+    let (head, body) = text(&output.stdout).split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.contains("\r\nfn-call-id: "), "{head}");
+    assert_eq!(body, "X");
+
+    let output = call(&["shout", "--data", "x", "--detach"]);
+    assert_eq!((text(&output.stdout).trim().len(), output.status.code()), (26, Some(0)), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_failed_call_says_why_with_its_outcome_and_its_id_on_standard_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_process, front, _) = up_with_functions(directory.path());
+    for (function, outcome) in [("failing", "function_failed"), ("missing", "not_found")] {
+        let output = run(&["call", function, "--data", "x", "--address", &front]);
+        let message = text(&output.stderr);
+        assert_eq!((text(&output.stdout), output.status.code()), ("", Some(1)));
+        let (_, id) = message.trim_end().split_once(&format!("(outcome {outcome}, call ")).unwrap_or_else(|| panic!("{message}"));
+        assert_eq!(id.trim_end_matches(')').len(), 26, "{message}");
+        assert!(message.starts_with("error: ") && message.lines().count() == 1, "{message}");
+    }
+}
+
+#[test]
+fn the_fifteen_lines_of_the_readme_balance_over_two_runners_as_they_stand() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let chapter = readme.split("## Fifteen lines").nth(1).unwrap();
+    let block = chapter.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    assert!(block.lines().count() <= 15);
+    let directory = tempfile::tempdir().unwrap();
+    let file = file_with(directory.path(), block);
+    assert_eq!(text(&run(&["check", &file]).stdout), format!("{file}: ok for `runpool lb`\n"));
+
+    let mut runners = [(); 2].map(|()| Process::spawn(&mut runpool(&["runner", "--listen", "127.0.0.1:0", "--announce"])));
+    let addresses = runners.each_mut().map(|runner| {
+        let announcement: serde_json::Value = serde_json::from_str(&runner.line("{")).unwrap();
+        announcement["address"].as_str().unwrap().to_owned()
+    });
+    // Only the ports are others.
+    let pool = format!("pool.runners={}", addresses.join(","));
+    let (_process, front, admin) = lb(&["--config", &file, "--set", &pool]);
+    for _ in 0..20 {
+        assert_eq!(text(&run(&["call", "upper", "--data", "abc", "--address", &front]).stdout), "ABC");
+    }
+    // With the default placer one of them has had them all. Without it the other one takes them.
+    let known: serde_json::Value =
+        serde_json::from_slice(&run(&["runners", "--admin", &admin, "--output", "json"]).stdout).unwrap();
+    let busiest = known["runners"].as_array().unwrap().iter().max_by_key(|runner| runner["committed"].as_u64()).unwrap();
+    let index = addresses.iter().position(|address| busiest["address"] == address.as_str()).unwrap();
+    runners[index].signal(Signal::SIGKILL);
+    runners[index].end();
+    for _ in 0..20 {
+        assert_eq!(text(&run(&["call", "upper", "--data", "abc", "--address", &front]).stdout), "ABC");
+    }
+}
+
 // === tools ===
+
+#[test]
+fn the_tables_show_what_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let file =
+        file_with(directory.path(), "[[function]]\nname = \"shout\"\nformat = \"exec\"\ncommand = [\"tr\", \"a-z\", \"A-Z\"]\n");
+    let mut process =
+        Process::start(&["up", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--config", &file, "--runners", "2"]);
+    let admin = process.line("admin").split("http://").nth(1).unwrap().trim().to_owned();
+    let line = process.line("runners");
+    let addresses: Vec<String> =
+        line.split_whitespace().filter(|word| word.contains(':')).map(|word| word.replace(',', "")).collect();
+    // `up` says it is ready when all of this is so.
+    process.line("Ctrl-C");
+
+    let output = run(&["runners", "--admin", &admin]);
+    let table = text(&output.stdout);
+    assert!(table.starts_with("ID") && table.lines().count() == 3, "{table}");
+    assert!(addresses.iter().all(|address| table.contains(address.as_str())), "{table}");
+    let json: serde_json::Value =
+        serde_json::from_slice(&run(&["runners", "--admin", &admin, "--output", "json"]).stdout).unwrap();
+    assert_eq!(json["runners"].as_array().unwrap().len(), 2);
+
+    let output = run(&["functions", "--admin", &admin]);
+    let rows: Vec<Vec<&str>> = text(&output.stdout).lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][..5], ["NAME", "APP", "FORMAT", "TIMEOUT", "MEMORY"]);
+    assert_eq!(rows[1][..5], ["shout", "default", "exec", "30s", "128MiB"]);
+
+    let output = run(&["status", "--admin", &admin, "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["is_ready"], output.status.code()), (&true.into(), Some(0)));
+
+    let output = run(&["status", "--runner", &addresses[0]]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    // A runner that takes no more calls is not well.
+    let drained = Command::new("curl").args(["-sS", "-X", "POST", &format!("http://{}/drain", addresses[0])]).output().unwrap();
+    assert!(drained.status.success(), "{}", text(&drained.stderr));
+    let output = run(&["status", "--runner", &addresses[0], "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["state"], output.status.code()), (&"draining".into(), Some(1)));
+}
 
 #[test]
 fn runners_and_functions_are_printed_as_table_and_as_json() {
@@ -512,10 +710,65 @@ fn check_tells_everything_that_is_wrong_and_fails() {
 }
 
 #[test]
-fn check_is_content_with_the_examples() {
-    for (name, role) in [("plain.toml", "lb"), ("demo.toml", "up")] {
-        let file = format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"));
+fn check_tells_each_kind_of_mistake_with_the_place_the_key_the_value_and_what_was_expected() {
+    let directory = tempfile::tempdir().unwrap();
+    for (content, expected) in [
+        ("workers = \"many\"", ":1: workers = \"many\": expected a whole number from 0 to 65535"),
+        ("[front\n", ":1: syntax error at column 7: unclosed table, expected `]`"),
+        (
+            "[front]\nlisten = \"0.0.0.0:80\"",
+            ":2: front.listen = \"0.0.0.0:80\": expected a loopback address, or expose = \"without-authentication\" beside it, since nothing \
+             there asks who is calling",
+        ),
+        ("[placement]\nplacer = \"chh\"", ":2: placement.placer = \"chh\": expected \"naive\" or \"ch\"; did you mean `ch`?"),
+        ("[placement]\nplacer_timeout = 5", ":2: placement.placer_timeout = 5: expected a text in quotes, such as \"6m\""),
+        ("[pool]\nrunners = [\"a:1\",\n\"a:1\"]", ":3: pool.runners[1] = \"a:1\": expected each runner once"),
+        (
+            "[[function]]\nname = \"f\"\n[[function]]\nname = \"g\"\ntimeout = \"5 parsecs\"",
+            ":5: function[g].timeout = \"5 parsecs\": expected whole numbers with a unit, such as \"10ms\", \"30s\", \"5m\" or \"1h30m\"",
+        ),
+    ] {
+        let file = file_with(directory.path(), content);
         let output = run(&["check", &file]);
+        let message = format!("error: the configuration cannot be used:\n  {file}{expected}\n");
+        assert_eq!((text(&output.stderr), output.status.code()), (&*message, Some(1)));
+        assert_eq!(text(&output.stdout), "");
+    }
+    let output = run(&["check", "--set", "front.listen=y"]);
+    assert!(
+        text(&output.stderr).contains("\n  flag --set: front.listen = \"y\": expected an IP address"),
+        "{}",
+        text(&output.stderr)
+    );
+    let output = runpool(&["check"]).env("RUNPOOL_FRONT_LISTEN", "z").output().unwrap();
+    let place = "\n  environment variable RUNPOOL_FRONT_LISTEN: front.listen = \"z\": expected an IP address";
+    assert!(text(&output.stderr).contains(place), "{}", text(&output.stderr));
+    let missing = directory.path().join("missing.toml");
+    let output = run(&["check", missing.to_str().unwrap()]);
+    let place = format!("\n  {}: could not read the file: No such file or directory", missing.display());
+    assert!(text(&output.stderr).contains(&place), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn a_role_does_not_start_with_a_configuration_that_check_refuses() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = file_with(directory.path(), "[pool]\nrunnners = []\n");
+    for role in ["up", "lb", "runner"] {
+        let output = run(&[role, "--config", &file]);
+        let message = text(&output.stderr);
+        assert!(message.contains(&format!("  {file}:2: pool.runnners = []: unknown key; did you mean `runners`?")), "{message}");
+        assert_eq!((text(&output.stdout), output.status.code()), ("", Some(1)));
+    }
+}
+
+#[test]
+fn check_is_content_with_the_examples() {
+    let examples = [("plain.toml", "lb"), ("demo.toml", "up"), ("compose/lb.toml", "lb"), ("compose/runner.toml", "runner")];
+    for (name, role) in examples {
+        let file = format!("{}/examples/{name}", env!("CARGO_MANIFEST_DIR"));
+        let asked: &[&str] = if role == "runner" { &["--role", role] } else { &[] };
+        let output = run(&[&["check", &file], asked].concat());
         assert_eq!(text(&output.stdout), format!("{file}: ok for `runpool {role}`\n"));
         assert_eq!(output.status.code(), Some(0));
     }
@@ -540,12 +793,53 @@ fn config_prints_where_values_come_from_and_no_secret() {
 }
 
 #[test]
-fn completions_are_made_for_three_shells() {
+fn what_config_prints_is_a_configuration_with_the_same_values() {
+    let directory = tempfile::tempdir().unwrap();
+    let example = format!("{}/examples/demo.toml", env!("CARGO_MANIFEST_DIR"));
+    let values = |file: &str| {
+        let output = run(&["config", "--config", file, "--role", "up"]);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let lines = text(&output.stdout).lines();
+        lines.map(|line| line.split(" #").next().unwrap().trim_end().to_owned()).collect::<Vec<_>>()
+    };
+    let first = values(&example);
+    let again = file_with(directory.path(), text(&run(&["config", "--config", &example, "--role", "up"]).stdout));
+    assert_eq!(values(&again), first);
+}
+
+#[test]
+fn without_a_configuration_calls_are_taken_on_loopback_at_8080_and_operators_at_8081() {
+    let output = run(&["config", "--role", "up", "--output", "json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let text = document.to_string();
+    for (key, value) in
+        [("front.listen", "127.0.0.1:8080"), ("admin.listen", "127.0.0.1:8081"), ("runner.listen", "127.0.0.1:9001")]
+    {
+        let settings = document["settings"].as_array().unwrap_or_else(|| panic!("{text}"));
+        let setting = settings.iter().find(|setting| setting["key"] == key).unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(
+            (&setting["value"], &setting["origin"]),
+            (&value.into(), &serde_json::json!({ "source": "default" })),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn completions_are_made_for_three_shells_and_offer_nothing_hidden() {
     for (shell, part) in [("bash", "complete "), ("zsh", "#compdef runpool"), ("fish", "complete -c runpool")] {
         let output = run(&["completions", shell]);
-        assert!(text(&output.stdout).contains(part), "{shell}");
-        assert!(!text(&output.stdout).is_empty() && output.status.success());
+        assert!(output.status.success());
+        let script = text(&output.stdout);
+        assert!(script.contains(part) && script.contains("functions"), "{shell}");
+        assert!(!script.contains("warden") && !script.contains("demo-function"), "{shell}");
     }
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("runpool.bash");
+    std::fs::write(&file, run(&["completions", "bash"]).stdout).unwrap();
+    let complete = r#"source "$1"; COMP_WORDS=(runpool sta); COMP_CWORD=1; _runpool runpool sta runpool; echo "${COMPREPLY[@]}""#;
+    let output = Command::new("bash").args(["-c", complete, "bash", file.to_str().unwrap()]).output().unwrap();
+    assert_eq!((text(&output.stdout), text(&output.stderr)), ("status\n", ""));
 }
 
 #[test]
@@ -553,6 +847,9 @@ fn a_wrong_command_line_ends_with_2_and_the_version_with_0() {
     for arguments in [&["frob"][..], &["call"], &["call", "a b"], &["call", "f", "--timeout", "5"], &[]] {
         assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
     }
+    let output = run(&["up", "--runer", "3"]);
+    assert!(text(&output.stderr).contains("a similar argument exists: '--runners'"), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(2));
     let output = run(&["--version"]);
     assert!(text(&output.stdout).starts_with(concat!("runpool ", env!("CARGO_PKG_VERSION"))));
     assert_eq!(output.status.code(), Some(0));

@@ -142,7 +142,6 @@ fn compose_brings_up_a_balancer_and_three_runners_and_a_killed_runner_costs_no_l
     let id = project.docker.docker(&[
         "run",
         "--detach",
-        "--init",
         "--read-only",
         "--tmpfs",
         "/tmp",

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, ValueEnum};
+use clap::{Args, Command, CommandFactory as _, ValueEnum};
 use clap_complete::aot::{Bash, Fish, Zsh, generate};
 
 use super::{Cli, output};
@@ -27,7 +27,7 @@ enum Shell {
 
 impl CompletionsCommand {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let mut command = Cli::command();
+        let mut command = visible(&Cli::command());
         let mut script = Vec::new();
         match self.shell {
             Shell::Bash => generate(Bash, &mut command, "runpool", &mut script),
@@ -37,4 +37,10 @@ impl CompletionsCommand {
         output::print(script)?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The command line without the commands that only runpool itself starts: the generators offer hidden ones too.
+fn visible(cli: &Command) -> Command {
+    let subcommands = cli.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    Command::new("runpool").version(super::version()).propagate_version(true).subcommands(subcommands)
 }

@@ -15,6 +15,7 @@ mod config;
 mod demo_function;
 mod functions;
 mod http_client;
+mod init;
 mod output;
 mod roles;
 mod runners;
@@ -81,9 +82,9 @@ pub fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Up(command) => command.run(),
-        Command::Lb(command) => command.run(),
-        Command::Runner(command) => command.run(),
+        Command::Up(command) => init::serve(|| command.run()),
+        Command::Lb(command) => init::serve(|| command.run()),
+        Command::Runner(command) => init::serve(|| command.run()),
         Command::Call(command) => command.run(),
         Command::Status(command) => command.run(),
         Command::Runners(command) => command.run(),
@@ -127,6 +128,26 @@ mod tests {
             assert!(help.contains("Example") && help.contains(&format!("runpool {}", command.get_name())), "{help}");
             assert!(command.get_about().is_some(), "{}", command.get_name());
         }
+    }
+
+    #[test]
+    fn every_example_of_the_help_is_a_command_line_that_is_taken() {
+        let mut cli = Cli::command();
+        let helps: Vec<String> = std::iter::once(cli.render_long_help().to_string())
+            .chain(cli.get_subcommands_mut().map(|command| command.render_long_help().to_string()))
+            .collect();
+        let examples = helps.iter().filter_map(|help| help.split_once("Example")).flat_map(|(_, examples)| examples.lines());
+        let mut count = 0;
+        for line in examples.filter(|line| line.starts_with("  ")) {
+            // What a shell, or a reader of the remark behind two spaces, takes away.
+            let Some(start) = line.find("runpool ") else { continue };
+            let text = line[start..].split([')', '>']).next().unwrap_or_default();
+            let text = text.split("   ").next().unwrap_or_default();
+            let parsed = Cli::try_parse_from(text.split_whitespace());
+            assert!(parsed.is_ok(), "{line}: {}", parsed.unwrap_err());
+            count += 1;
+        }
+        assert!(count >= 20, "{count}");
     }
 
     #[test]

@@ -100,6 +100,7 @@ async fn what_does_not_exist_is_404() {
     assert_eq!(head.headers()["runpool-outcome"], "not_found");
     assert_eq!(problem["call_id"], head.headers()["fn-call-id"].to_str().unwrap());
     assert_eq!(bench.problem(post("/nope", "")).await.1["message"], "no route matches /nope");
+    assert_eq!((bench.metric("lb_calls_total{function=\"\"}"), bench.metric("lb_errors_total{function=\"\"}")), (2.0, 2.0));
 }
 
 /// W15: on Fn's balancer a body without announced length is a 500.
@@ -237,7 +238,7 @@ async fn the_latency_is_without_the_functions_own_time_and_not_cut_to_millisecon
         async {
             let mut answer = Response::new(AnswerBody::full("hi"));
             let timing = ServerTiming { scheduling: Duration::from_micros(300), execution: Duration::from_secs(3_600) };
-            answer.extensions_mut().insert(AnswerFacts { load: None, timing: Some(timing) });
+            answer.extensions_mut().insert(AnswerFacts { timing: Some(timing), ..AnswerFacts::default() });
             Attempt::Committed(Ok(answer))
         }
         .boxed()

@@ -23,9 +23,8 @@ use super::record::{FrontTelemetry, Record};
 use super::routes::with_query;
 use crate::executions::Executions;
 use crate::model::{Call, CallHead, CallKind, Outcome};
-use crate::placement::{NotPlaced, Placed, Placement};
+use crate::placement::{NotPlaced, PlacedResult, Placement};
 use crate::protocol::{Problem, headers, parse_traceparent, remove_hop_by_hop, remove_internal};
-use crate::runner::http::AnswerFacts;
 use crate::runner::{AnswerBody, CallError};
 use crate::telemetry::trace::SpanKind;
 
@@ -206,18 +205,24 @@ impl Front {
             option(&mut call).map_err(|error| Refuse::new(error.outcome, error.detail))?;
         }
         let kind = call.kind;
-        let placed = match kind {
-            CallKind::Sync => shared.placement.place(&call, &body).await,
-            CallKind::Detached => shared.executions.start(call, body).await,
+        let result = match kind {
+            CallKind::Sync => shared.placement.place_into(&call, &body, &mut record.report).await,
+            CallKind::Detached => {
+                let placed = shared.executions.start(call, body).await;
+                record.report = placed.report;
+                placed.result
+            }
         };
-        self.answer(kind, placed, record)
+        self.answer(kind, result, record)
     }
 
     /// What a placement means for the client.
-    fn answer(&self, kind: CallKind, placed: Placed, record: &mut Record) -> Result<(Response<AnswerBody>, Outcome), Refuse> {
-        let Placed { result, report } = placed;
-        let retry_after = report.retry_after;
-        record.report = report;
+    fn answer(
+        &self,
+        kind: CallKind,
+        result: PlacedResult,
+        record: &mut Record,
+    ) -> Result<(Response<AnswerBody>, Outcome), Refuse> {
         let answer = match result {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
@@ -226,11 +231,10 @@ impl Front {
             }
             Err(end) => {
                 record.answered(None);
-                return Err(self.not_placed(&end, retry_after));
+                return Err(self.not_placed(&end, record.report.retry_after));
             }
         };
-        let facts = answer.extensions().get::<AnswerFacts>();
-        record.answered(facts.and_then(|facts| facts.timing));
+        record.answered(answer.extensions().get());
         match kind {
             CallKind::Sync => Ok((answer, Outcome::Ok)),
             CallKind::Detached => {

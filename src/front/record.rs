@@ -14,7 +14,7 @@ use super::metrics::{FrontMetrics, Handles};
 use super::routes::with_query;
 use crate::model::{CallId, Function, Outcome, TraceContext};
 use crate::placement::Report;
-use crate::protocol::ServerTiming;
+use crate::runner::http::AnswerFacts;
 use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::metrics::observe;
 use crate::telemetry::trace::{Span, Tracer};
@@ -120,10 +120,13 @@ impl Record {
     }
 
     /// The head of the answer is ready.
-    pub(super) fn answered(&mut self, timing: Option<ServerTiming>) {
+    pub(super) fn answered(&mut self, facts: Option<&AnswerFacts>) {
         self.answered = Some(Instant::now());
         self.enter(Phase::Outside);
-        if let Some(timing) = timing {
+        if let (Some(line), Some(facts)) = (&mut self.line, facts) {
+            line.connect = Some(facts.connecting);
+        }
+        if let Some(timing) = facts.and_then(|facts| facts.timing) {
             self.execution = timing.execution;
             observe(&self.handles.sched_latency, timing.scheduling);
             observe(&self.handles.exec_latency, timing.execution);
@@ -141,6 +144,10 @@ impl Record {
             return;
         }
         self.enter(Phase::Outside);
+        if self.function.is_none() {
+            // It never was queued: it is counted as received here, so that what ended never exceeds what came.
+            self.handles.calls.inc();
+        }
         let metrics = &self.telemetry.metrics;
         metrics.in_flight().dec();
         let total = self.began.elapsed();

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{NotPlaced, Placed, Placement, PlacementMetrics, PlacerChoice, Rules, placer};
+use super::{NotPlaced, Placed, Placement, PlacementMetrics, PlacerChoice, Report, Rules, placer};
 use crate::model::{Call, CallHead, CallId, CallKind, Function, FunctionSpec, Intent, Outcome, RunnerId, TraceContext};
 use crate::pool::{Fault, Member, PoolAnswer, PoolError, RunnerPool, Snapshot, SnapshotPool};
 use crate::protocol::{AgentStatus, RefusalReason};
@@ -334,8 +334,11 @@ fn a_client_that_leaves_is_counted_as_such_and_frees_its_attempt_at_once() {
         let pool = Arc::new(SnapshotPool::new(members(std::slice::from_ref(&runner))).unwrap());
         let placement = Placement::new(pool, placer(choice), RULES, declared, Tracer::disabled());
         let call = call();
-        let left = tokio::time::timeout(Duration::from_secs(1), place(&placement, &call)).await;
+        let (body, mut report) = (CallBody::empty(), Report::default());
+        let left = tokio::time::timeout(Duration::from_secs(1), placement.place_into(&call, &body, &mut report)).await;
         assert!(left.is_err());
+        assert_eq!((report.attempts, report.refusals), (1, 0), "what it took is known all the same");
+        assert_eq!(report.runner, Some(RunnerId::new("a:1")));
         assert_eq!(runner.slots.available_permits(), 1, "the attempt was withdrawn");
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, metrics.registry()).unwrap();

@@ -33,16 +33,19 @@ struct Shared {
 /// How a placement ended, and what it took.
 #[derive(Debug)]
 pub struct Placed {
-    /// The answer or the call's error, if a runner took the call; why not, if none did.
-    pub result: Result<Result<http::Response<AnswerBody>, CallError>, NotPlaced>,
+    /// How it ended.
+    pub result: PlacedResult,
     /// What it took.
     pub report: Report,
 }
 
+/// The answer or the call's error, if a runner took the call; why not, if none did.
+pub type PlacedResult = Result<Result<http::Response<AnswerBody>, CallError>, NotPlaced>;
+
 /// What a placement took.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// The runner that took the call.
+    /// The runner that took the call, or was about to when the client went away.
     pub runner: Option<RunnerId>,
     /// Attempts, the committed one included.
     pub attempts: u32,
@@ -92,14 +95,22 @@ impl Placement {
     ///
     /// Dropping the future withdraws the call at once, during an attempt too: it is counted as cancelled by its client.
     pub async fn place(&self, call: &Call, body: &CallBody) -> Placed {
+        let mut report = Report::default();
+        let result = self.place_into(call, body, &mut report).await;
+        Placed { result, report }
+    }
+
+    /// The same, with the report where it is also there when the future was dropped.
+    pub async fn place_into(&self, call: &Call, body: &CallBody, report: &mut Report) -> PlacedResult {
+        *report = Report::default();
         let shared = &*self.shared;
         let began = now();
         let mut tally = Tally {
             handles: shared.metrics.handles(call.function.name(), shared.placer.name()),
             span: shared.tracer.span("placement", SpanKind::Internal, &call.trace),
             began,
-            attempt_began: None,
-            report: Report::default(),
+            under_way: None,
+            report,
             is_finished: false,
         };
         let mut placing = Placing::new(call, &*shared.placer, &shared.rules, began, rand::random());
@@ -116,7 +127,7 @@ impl Placement {
                 Action::Try(position) => {
                     let Some(snapshot) = placing.snapshot().map(Arc::clone) else { continue };
                     let Some(member) = snapshot.members().get(position as usize) else { continue };
-                    tally.attempt_begins();
+                    tally.attempt_begins(&member.id);
                     let mut span = shared.tracer.span("attempt", SpanKind::Client, tally.span.context());
                     span.text("runpool.runner", member.id.as_str());
                     span.number("runpool.attempt", i64::from(tally.report.attempts));
@@ -126,10 +137,10 @@ impl Placement {
                             if let Err(error) = &result {
                                 span.fail(&error.detail);
                             }
-                            return tally.placed(member.id.clone(), result);
+                            return tally.placed(result);
                         }
                         Attempt::Refused(refused) => {
-                            tally.attempt_began = None;
+                            tally.under_way = None;
                             tally.report.refusals = tally.report.refusals.saturating_add(1);
                             tally.report.retry_after =
                                 [tally.report.retry_after, refused.retry_after].into_iter().flatten().min();
@@ -171,34 +182,36 @@ fn now() -> Instant {
 }
 
 /// Counts one placement; when dropped before its end, as cancelled.
-struct Tally {
+struct Tally<'a> {
     handles: Arc<Handles>,
     span: Span,
     began: Instant,
-    /// When the attempt that is under way began.
-    attempt_began: Option<Instant>,
-    report: Report,
+    /// Where the attempt that is under way is made, and when it began.
+    under_way: Option<(RunnerId, Instant)>,
+    report: &'a mut Report,
     is_finished: bool,
 }
 
-impl Tally {
-    fn attempt_begins(&mut self) {
+impl Tally<'_> {
+    fn attempt_begins(&mut self, runner: &RunnerId) {
         let began = now();
-        self.attempt_began = Some(began);
+        self.under_way = Some((runner.clone(), began));
         self.report.attempts = self.report.attempts.saturating_add(1);
         self.report.latency = began.saturating_duration_since(self.began);
     }
 
-    fn placed(mut self, runner: RunnerId, result: Result<http::Response<AnswerBody>, CallError>) -> Placed {
+    fn placed(mut self, result: Result<http::Response<AnswerBody>, CallError>) -> PlacedResult {
         let counter = if result.is_ok() { &self.handles.placed_ok } else { &self.handles.placed_error };
         counter.inc();
-        self.report.committed = self.attempt_began.map_or(Duration::ZERO, |began| now().saturating_duration_since(began));
-        self.report.runner = Some(runner);
+        if let Some((runner, began)) = self.under_way.take() {
+            self.report.committed = now().saturating_duration_since(began);
+            self.report.runner = Some(runner);
+        }
         self.finish();
-        Placed { result: Ok(result), report: std::mem::take(&mut self.report) }
+        Ok(result)
     }
 
-    fn not_placed(mut self, end: NotPlaced) -> Placed {
+    fn not_placed(mut self, end: NotPlaced) -> PlacedResult {
         match &end {
             NotPlaced::PoolFault(_) => {
                 self.handles.pool_error.inc();
@@ -218,7 +231,7 @@ impl Tally {
         self.span.fail(end.outcome().as_str());
         self.report.latency = now().saturating_duration_since(self.began);
         self.finish();
-        Placed { result: Err(end), report: std::mem::take(&mut self.report) }
+        Err(end)
     }
 
     fn finish(&mut self) {
@@ -229,14 +242,15 @@ impl Tally {
     }
 }
 
-impl Drop for Tally {
+impl Drop for Tally<'_> {
     fn drop(&mut self) {
         if self.is_finished {
             return;
         }
         self.handles.client_cancelled.inc();
-        if self.attempt_began.is_some() {
+        if let Some((runner, _)) = self.under_way.take() {
             self.handles.placed_abort.inc();
+            self.report.runner = Some(runner);
         } else {
             self.report.latency = now().saturating_duration_since(self.began);
         }

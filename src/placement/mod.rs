@@ -23,7 +23,7 @@ mod placing;
 
 pub use config::{PlacementConfig, PlacerChoice};
 pub use consistent_hash::ConsistentHash;
-pub use driver::{Placed, Placement, Report};
+pub use driver::{Placed, PlacedResult, Placement, Report};
 pub use metrics::PlacementMetrics;
 pub use naive::Naive;
 pub use placer::{Decision, Pass, Placer, PlacerEvent, Question};

@@ -28,6 +28,7 @@ const POLL: Duration = Duration::from_millis(50);
 impl PrivateDocker {
     /// Starts the daemon and waits until it answers.
     pub(crate) fn start() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "a Docker of one's own wants root: sudo -E tests/run --test compose");
         // The path of a socket is short.
         let directory = tempfile::Builder::new().prefix("runpool-docker-").tempdir_in("/tmp").unwrap();
         let path = |name: &str| directory.path().join(name);

@@ -11,6 +11,8 @@
 pub mod external;
 pub mod http;
 pub mod meeting;
+pub mod otlp;
+pub mod prometheus;
 pub mod roles;
 
 use std::collections::VecDeque;

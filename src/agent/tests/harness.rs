@@ -38,7 +38,7 @@ pub(super) fn job(name: &str, script: &str) -> FunctionSpec {
     FunctionSpec {
         command: ["sh", "-c", script].map(str::to_owned).into(),
         format: Format::Exec,
-        memory: ByteSize::mib(16),
+        memory: ByteSize::mib(64),
         ..FunctionSpec::named(name.parse().unwrap())
     }
 }

@@ -7,7 +7,6 @@ mod detached;
 mod ending;
 mod exec;
 mod failures;
-mod fdk;
 mod harness;
 mod runs;
 mod status;

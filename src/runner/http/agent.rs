@@ -1,5 +1,7 @@
 //! One attempt on an agent.
 
+use std::time::Duration;
+
 use ::http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -19,8 +21,13 @@ use crate::runner::{CallBody, CallError, Refused, RefusedWhy, RunnerCall};
 const LONGEST_PROBLEM: usize = 64 * 1024;
 
 /// Tries the call on an agent. To one that does not know the function it is introduced, once, and the call is tried again.
-pub(super) async fn attempt(connections: &Connections, settings: &HttpRunnerSettings, call: &RunnerCall<'_>) -> Ended {
-    let ended = try_once(connections, settings, call).await;
+pub(super) async fn attempt(
+    connections: &Connections,
+    settings: &HttpRunnerSettings,
+    call: &RunnerCall<'_>,
+    connecting: &mut Duration,
+) -> Ended {
+    let ended = try_once(connections, settings, call, connecting).await;
     let Ended::Refused(refused) = &ended else { return ended };
     if refused.why != RefusedWhy::Agent(RefusalReason::UnknownFunction) || !call.body.is_replayable() {
         return ended;
@@ -31,10 +38,15 @@ pub(super) async fn attempt(connections: &Connections, settings: &HttpRunnerSett
         tracing::warn!(runner = %connections.address(), function = %function.name(), %error, "could not introduce a function");
         return ended;
     }
-    try_once(connections, settings, call).await
+    try_once(connections, settings, call, connecting).await
 }
 
-async fn try_once(connections: &Connections, settings: &HttpRunnerSettings, call: &RunnerCall<'_>) -> Ended {
+async fn try_once(
+    connections: &Connections,
+    settings: &HttpRunnerSettings,
+    call: &RunnerCall<'_>,
+    connecting: &mut Duration,
+) -> Ended {
     let head = match request::to_agent(call, connections.address()) {
         Ok(head) => head,
         Err(error) => return Ended::Failed(error),
@@ -44,7 +56,7 @@ async fn try_once(connections: &Connections, settings: &HttpRunnerSettings, call
         Err(error) => return Ended::Failed(error),
     };
     let patience = Patience::Asking { call: call.call.id, body: call.body, held_back, interval: settings.attempt_timeout };
-    match exchange(connections, request, patience).await {
+    match exchange(connections, request, patience, connecting).await {
         Exchange::Answered(response, connection) => read(response, connection, connections, settings).await,
         Exchange::Unsent { reason, .. } => Ended::Refused(Refused::new(RefusedWhy::Unreachable(reason))),
         Exchange::Failed(error) => Ended::Failed(error),

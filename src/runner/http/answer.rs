@@ -15,20 +15,26 @@ use crate::protocol::headers::{LOAD, SERVER_TIMING};
 use crate::protocol::{LoadReport, ServerTiming, remove_hop_by_hop, remove_internal};
 use crate::runner::{BodyError, CallError, Refused};
 
-/// What an agent said beside its answer; in the extensions of every answer of a runner. A plain server says nothing.
+/// What is known beside an answer; in the extensions of every answer of a runner. A plain server says nothing of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AnswerFacts {
     /// How full the agent was.
     pub load: Option<LoadReport>,
     /// Where the time went.
     pub timing: Option<ServerTiming>,
+    /// How long the attempt waited for a connection to be made; zero if one was kept.
+    pub connecting: Duration,
 }
 
 impl AnswerFacts {
-    /// Reads what is there; nonsense counts as nothing.
+    /// Reads what an agent said; nonsense counts as nothing.
     pub(super) fn read(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|value: &::http::HeaderValue| value.to_str().ok());
-        Self { load: text(LOAD).and_then(|text| text.parse().ok()), timing: text(SERVER_TIMING).and_then(ServerTiming::parse) }
+        Self {
+            load: text(LOAD).and_then(|text| text.parse().ok()),
+            timing: text(SERVER_TIMING).and_then(ServerTiming::parse),
+            connecting: Duration::ZERO,
+        }
     }
 }
 

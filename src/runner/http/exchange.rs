@@ -5,9 +5,11 @@
 
 use std::error::Error;
 use std::pin::pin;
+use std::time::Duration;
 
 use ::http::{Request, Response};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::connections::{Connection, Connections, with_causes};
 use super::outgoing::OutgoingBody;
@@ -37,22 +39,29 @@ enum Age {
     Fresh,
 }
 
-/// Sends `request` over a kept connection, else over a new one, and waits for the head of the answer.
+/// Sends `request` over a kept connection, else over a new one, and waits for the head of the answer. What making a connection took is
+/// added to `connecting`.
 ///
 /// Dropping the future closes the connection.
 pub(super) async fn exchange(
     connections: &Connections,
     mut request: Request<OutgoingBody>,
     mut patience: Patience<'_>,
+    connecting: &mut Duration,
 ) -> Exchange {
     // Ends: every turn but the last uses up a kept connection.
     loop {
         let (mut connection, age) = match connections.take().await {
             Some(kept) => (kept, Age::Kept),
-            None => match connections.connect().await {
-                Ok(fresh) => (fresh, Age::Fresh),
-                Err(error) => return Exchange::Unsent { request, reason: error.to_string() },
-            },
+            None => {
+                let began = Instant::now();
+                let connected = connections.connect().await;
+                *connecting += began.elapsed();
+                match connected {
+                    Ok(fresh) => (fresh, Age::Fresh),
+                    Err(error) => return Exchange::Unsent { request, reason: error.to_string() },
+                }
+            }
         };
         let head = pin!(connection.send(request));
         let mut error = match patience.wait_for(head, connections).await {

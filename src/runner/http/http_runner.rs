@@ -1,6 +1,7 @@
 //! The face: a [`Runner`] over HTTP.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::StatusCode;
 use async_trait::async_trait;
@@ -80,7 +81,7 @@ impl HttpRunner {
     }
 
     /// One attempt on an agent, unless it has taken its leave.
-    async fn try_agent(&self, call: &RunnerCall<'_>) -> Ended {
+    async fn try_agent(&self, call: &RunnerCall<'_>, connecting: &mut Duration) -> Ended {
         const DRAINING: RefusedWhy = RefusedWhy::Agent(RefusalReason::Draining);
         match self.leave.way(Instant::now()) {
             Way::Try => {}
@@ -92,7 +93,7 @@ impl HttpRunner {
                 Err(error) => return Ended::Refused(Refused::new(RefusedWhy::Unreachable(error.to_string()))),
             },
         }
-        let ended = agent::attempt(&self.connections, &self.settings, call).await;
+        let ended = agent::attempt(&self.connections, &self.settings, call, connecting).await;
         if matches!(&ended, Ended::Refused(refused) if refused.why == DRAINING) {
             self.leave.is_taken();
         }
@@ -117,11 +118,12 @@ impl Runner for HttpRunner {
             return Attempt::Refused(refused);
         };
         let under_way = UnderWay::begin(&self.connections, &self.record, session);
+        let mut connecting = Duration::ZERO;
         let ended = match self.settings.protocol {
-            Protocol::Agent => self.try_agent(&call).await,
-            Protocol::Plain => plain::attempt(&self.connections, &self.settings, &call).await,
+            Protocol::Agent => self.try_agent(&call, &mut connecting).await,
+            Protocol::Plain => plain::attempt(&self.connections, &self.settings, &call, &mut connecting).await,
         };
-        under_way.end(ended, self.settings.protocol)
+        under_way.end(ended, self.settings.protocol, connecting)
     }
 
     async fn status(&self) -> Result<AgentStatus, StatusError> {
@@ -166,7 +168,7 @@ impl<'a> UnderWay<'a> {
     }
 
     /// Counts the end, and turns it into what the caller sees.
-    fn end(mut self, ended: Ended, protocol: Protocol) -> Attempt {
+    fn end(mut self, ended: Ended, protocol: Protocol, connecting: Duration) -> Attempt {
         let lives = self.lives.take();
         match ended {
             Ended::Refused(refused) => {
@@ -183,10 +185,11 @@ impl<'a> UnderWay<'a> {
                 self.fail(CallError::new(Outcome::BadAnswer, format!("runner {address} switched to a protocol nobody asked for")))
             }
             Ended::Answered(mut response, connection) => {
-                let facts = match protocol {
+                let said = match protocol {
                     Protocol::Agent => AnswerFacts::read(response.headers()),
                     Protocol::Plain => AnswerFacts::default(),
                 };
+                let facts = AnswerFacts { connecting, ..said };
                 self.record.answered(self.began.elapsed());
                 if let Some(load) = facts.load {
                     self.record.loaded(load);

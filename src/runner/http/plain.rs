@@ -15,14 +15,19 @@ use super::{agent, request};
 use crate::runner::{Refused, RefusedWhy, RunnerCall};
 
 /// Tries the call on a plain server. A body that streams goes at once: a plain server does not say whether it will take the call.
-pub(super) async fn attempt(connections: &Connections, settings: &HttpRunnerSettings, call: &RunnerCall<'_>) -> Ended {
+pub(super) async fn attempt(
+    connections: &Connections,
+    settings: &HttpRunnerSettings,
+    call: &RunnerCall<'_>,
+    connecting: &mut Duration,
+) -> Ended {
     let head = match request::to_plain(call, connections.address()) {
         Ok(head) => head,
         Err(error) => return Ended::Failed(error),
     };
     let Some(body) = call.body.take() else { return Ended::Failed(agent::body_is_gone()) };
     let patience = Patience::Limited(call.call.function.spec.timeout.saturating_add(settings.attempt_timeout));
-    match exchange(connections, head.map(|()| OutgoingBody::Ready(body)), patience).await {
+    match exchange(connections, head.map(|()| OutgoingBody::Ready(body)), patience, connecting).await {
         Exchange::Answered(response, connection) => {
             let (status, headers) = (response.status(), response.headers());
             // Without the body no other runner can be tried: then the client gets what there is.

@@ -20,14 +20,14 @@ use crate::telemetry::config::AccessLogFilter;
 /// | `trace_id` | its trace, 32 hexadecimal digits |
 /// | `client` | address and port of the client's end of the connection |
 /// | `method`, `path`, `proto` | the request: method, path and query as sent (cut at 2,048 bytes), `HTTP/1.1` or `HTTP/2` |
-/// | `function`, `runner` | which function ran, and where |
+/// | `function`, `runner` | which function ran, and where; also if the client went away meanwhile |
 /// | `status`, `outcome` | the status that was sent, and the outcome's word |
 /// | `attempts`, `refusals` | attempts made, and those of them that were refused |
 /// | `bytes_in`, `bytes_out` | bytes of the bodies that were received and sent |
 /// | `t_total` | milliseconds from `ts` to the last byte sent |
 /// | `t_queue` | milliseconds spent waiting while no runner could take the call |
 /// | `t_place` | milliseconds from the start of the placement to the attempt that was taken, refused attempts and waits included |
-/// | `t_connect` | milliseconds spent on making a connection to the runner that took the call |
+/// | `t_connect` | milliseconds spent on making a connection to the runner that answered; 0 if one was kept |
 /// | `t_first_byte` | milliseconds from `ts` to the head of the answer |
 /// | `user_agent` | the client's own word (cut at 2,048 bytes) |
 ///

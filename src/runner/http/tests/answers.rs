@@ -31,6 +31,32 @@ async fn an_answer_keeps_its_own_headers_and_tells_its_facts_apart() {
 }
 
 #[tokio::test]
+async fn an_answer_tells_how_long_its_attempt_waited_for_a_connection_which_is_not_at_all_for_one_that_was_kept() {
+    let (server, runner) = agent().await;
+    let (call, body) = (call(), held("x"));
+    let (waited, ()) = tokio::join!(
+        async {
+            let mut waited = Vec::new();
+            for _ in 0..2 {
+                let response = answered(attempt(&runner, &call, &body).await);
+                waited.push(response.extensions().get::<AnswerFacts>().unwrap().connecting.is_zero());
+                text(response).await;
+            }
+            waited
+        },
+        async {
+            let mut peer = server.accept().await;
+            for _ in 0..2 {
+                peer.head().await;
+                peer.bytes(1).await;
+                peer.answer("200 OK", "", "hi").await;
+            }
+        }
+    );
+    assert_eq!(waited, [false, true]);
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_is_an_error_of_its_body_and_never_a_short_success() {
     let (server, runner) = agent().await;
     let (call, body) = (call(), held("x"));
