@@ -533,3 +533,16 @@ async fn a_request_that_is_refused_before_its_body_came_leaves_its_connection_us
         }
     }
 }
+
+// Found by reading the logs of these tests: most lines had no call.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_function_prints_is_logged_with_its_call() {
+    let pair = pair(&[worker("f"), job("job", "echo from the job >&2")].concat());
+    for _ in 0..20 {
+        for (function, text) in [("f", "call with "), ("job", "from the job")] {
+            let answer = pair.call(&format!("/invoke/{function}")).send().await.ok();
+            let line = pair.runner.log_line(&[text, answer.header("fn-call-id")]);
+            assert!(line.contains(&format!("\"function\":\"{function}\"")), "{line}");
+        }
+    }
+}

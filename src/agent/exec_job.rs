@@ -86,7 +86,7 @@ async fn start(mut accepted: Accepted, house: &House, input: Input) -> Result<Jo
         Ok(started) => started,
         Err(error) => return Err(accepted.fail(error)),
     };
-    log.set_call(Some(accepted.request.call));
+    log.set_call(accepted.request.call);
     accepted.tell_started();
     let Accepted { function, held, accounts, max_answer_body, .. } = accepted;
     let control = RunControl::new(process, function.spec.memory, workshop.tasks.clone(), held);

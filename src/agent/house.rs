@@ -442,7 +442,6 @@ impl Lease {
 
     fn go_back(&mut self) {
         self.state = LeaseState::Over;
-        self.worker.log.set_call(None);
         self.house.freed(self.worker.hand_over(), &self.function);
     }
 }

@@ -67,7 +67,7 @@ async fn exchange(accepted: Accepted, house: &House, mut lease: Lease, input: In
     let limit = accepted.limit(now);
     let Accepted { function, request, max_answer_body, held, accounts, .. } = accepted;
     lease.use_it();
-    lease.worker.log.set_call(Some(request.call));
+    lease.worker.log.set_call(request.call);
     let tasks = house.workshop().tasks.clone();
     let control = RunControl::new(lease.worker.process.clone(), function.spec.memory, tasks, held);
     let mut run = Run::begin(control, accounts);

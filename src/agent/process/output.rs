@@ -52,9 +52,10 @@ impl FunctionLog {
         Self { function, state: Mutex::default(), is_stderr_at_end: watch::Sender::new(false) }
     }
 
-    /// Lines from here on belong to this call, or to none.
-    pub(crate) fn set_call(&self, call: Option<CallId>) {
-        self.lock().call = call;
+    /// Lines from here on belong to this call, until there is another: a pipe is read after the answer that came over a socket, so that
+    /// the end of a call says nothing about its lines.
+    pub(crate) fn set_call(&self, call: CallId) {
+        self.lock().call = Some(call);
     }
 
     /// The last line on standard error that was not empty, when the process is dead: waits until the pipe is read to its end, but
