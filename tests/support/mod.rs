@@ -132,7 +132,11 @@ impl Running {
                 return line.clone();
             }
             let left = until.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "no log line has {texts:?}:\n{}", Vec::from(lines.clone()).join("\n"));
+            if left.is_zero() {
+                // Not under the lock: who prints the log of a failed test needs it.
+                drop(lines);
+                panic!("no log line has {texts:?}:\n{}", self.log_text());
+            }
             (lines, _) = self.log.more.wait_timeout(lines, left).expect("no test panics here");
         }
     }
