@@ -59,7 +59,19 @@ impl Default for AgentConfig {
             barrier_file: None,
             status_cache: Duration::from_millis(1_500),
             memory_watch: Duration::from_millis(500),
-            limits: ConnectionLimits::default(),
+            limits: Self::limits(),
+        }
+    }
+}
+
+impl AgentConfig {
+    /// Limits with room for what a balancer adds to a head that was just within its own.
+    fn limits() -> ConnectionLimits {
+        let front = ConnectionLimits::default();
+        ConnectionLimits {
+            max_headers: front.max_headers + 28,
+            max_header_size: ByteSize(front.max_header_size.bytes() + ByteSize::kib(16).bytes()),
+            ..front
         }
     }
 }

@@ -107,9 +107,16 @@ impl RunError {
         }
     }
 
-    /// The answer for the client.
+    /// The answer for the client. What the function wrote on standard error is for its owner, who finds it in the log: it may hold
+    /// what no client should see.
     pub(crate) fn problem(&self) -> Problem {
-        Problem::new(self.outcome(), self.to_string())
+        let silent = match self.clone() {
+            Self::InitFailed { exit, .. } => Self::InitFailed { exit, line: String::new() },
+            Self::JobFailed { exit, .. } => Self::JobFailed { exit, line: String::new() },
+            Self::Crashed { exit, .. } => Self::Crashed { exit, line: String::new() },
+            other => other,
+        };
+        Problem::new(self.outcome(), silent.to_string())
     }
 }
 
@@ -151,7 +158,8 @@ mod tests {
             (RunError::BodyTooLarge, Outcome::AnswerTooLarge, "function response body too large"),
         ] {
             assert_eq!((error.outcome(), error.to_string().as_str()), (outcome, text));
-            assert_eq!(error.problem().detail(), text);
+            let told = error.problem();
+            assert!(text.starts_with(told.detail()) && !told.detail().contains("ImportError"), "{}", told.detail());
         }
     }
 }

@@ -44,7 +44,7 @@ enum DemoFunction {
 pub(super) const HELLO: [&str; 2] = ["demo-function", "hello"];
 
 /// A greeting needs no longer name.
-const LONGEST_NAME: usize = 64 << 10;
+const LONGEST_NAME: usize = 16 << 20;
 
 impl DemoFunctionCommand {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
@@ -98,7 +98,10 @@ where
     }
     let text = match Limited::new(request.into_body(), LONGEST_NAME).collect().await {
         Ok(body) => hello(&body.to_bytes()),
-        Err(error) => return Ok(with_status(StatusCode::BAD_GATEWAY, format!("could not read the name: {error}\n"))),
+        Err(error) => {
+            eprintln!("could not read the name: {error}; expected at most {LONGEST_NAME} bytes");
+            return Ok(with_status(StatusCode::BAD_GATEWAY, String::new()));
+        }
     };
     let mut response = with_status(StatusCode::OK, text);
     let plain_text = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -44,7 +44,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let builder = Arc::new(connection_builder(limits));
+    let (builder, header_timeout) = (Arc::new(connection_builder(limits)), limits.header_timeout);
     let room = Arc::new(Semaphore::new(limits.max_connections));
     let mut connections = JoinSet::new();
     loop {
@@ -59,7 +59,12 @@ where
         let (builder, closing) = (Arc::clone(&builder), closing.clone());
         connections.spawn(async move {
             let (rests_of, rests) = rests();
-            let service = service_fn(move |request: Request<Incoming>| service.call(rests_of.adopt(request)));
+            let first_request = CancellationToken::new();
+            let has_come = first_request.clone();
+            let service = service_fn(move |request: Request<Incoming>| {
+                has_come.cancel();
+                service.call(rests_of.adopt(request))
+            });
             let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
             let served = async {
                 tokio::select! {
@@ -73,6 +78,7 @@ where
             let result = tokio::select! {
                 result = served => result,
                 never = rests.read() => match never {},
+                () = silence(&first_request, header_timeout) => Ok(()),
             };
             if let Err(error) = result {
                 // Clients break connections off all the time; what it meant for a call is told where the call is known.
@@ -83,6 +89,15 @@ where
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// Returns if the first request does not come in time. hyper's own limit begins when it knows which version of HTTP is spoken: a connection that
+/// says nothing, or half a preface of HTTP/2, would otherwise hold its place for ever.
+async fn silence(first_request: &CancellationToken, header_timeout: Duration) {
+    tokio::select! {
+        () = first_request.cancelled() => std::future::pending().await,
+        () = tokio::time::sleep(header_timeout) => {}
+    }
 }
 
 /// The next connection, when there is room for one. `None` never comes while the semaphore is open.
@@ -124,6 +139,9 @@ fn connection_builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor>
     builder
         .http2()
         .timer(TokioTimer::new())
+        // An HTTP/2 connection may be idle, and its peer must be there.
+        .keep_alive_interval(limits.header_timeout)
+        .keep_alive_timeout(limits.header_timeout)
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(u32::try_from(max_header_size).unwrap_or(u32::MAX));
     builder

@@ -6,7 +6,7 @@ use tokio::net::TcpListener;
 
 /// A listening socket could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("could not listen on {address} for {purpose}: {source}")]
+#[error("could not listen on {address} for {purpose}")]
 pub struct BindError {
     address: SocketAddr,
     purpose: &'static str,
