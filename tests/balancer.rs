@@ -546,3 +546,14 @@ async fn what_a_function_prints_is_logged_with_its_call() {
         }
     }
 }
+
+/// The balancer adds headers of its own: a head that is just within its limits must be within those of its agents too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_the_front_takes_is_not_too_large_for_the_agent() {
+    let pair = pair(&job("f", "cat"));
+    let invoke = || pair.call("/invoke/f").body("x");
+    // The client adds `host` and `content-length`.
+    let many = (0..98).fold(invoke(), |call, number| call.header(&format!("x-{number}"), number));
+    assert_eq!(many.send().await.ok().text(), "x");
+    assert_eq!(invoke().header("x-long", "v".repeat(65_000)).send().await.ok().text(), "x");
+}

@@ -146,3 +146,42 @@ fn connection_builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor>
         .max_header_list_size(u32::try_from(max_header_size).unwrap_or(u32::MAX));
     builder
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::Full;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    async fn hello(_: Request<RequestBody>) -> Result<Response<Full<Bytes>>, Infallible> {
+        Ok(Response::new(Full::new(Bytes::from_static(b"hello"))))
+    }
+
+    /// A listener with one place: whoever keeps it keeps everybody out.
+    #[tokio::test]
+    async fn a_connection_that_never_makes_a_request_gives_its_place_to_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits =
+            ConnectionLimits { max_connections: 1, header_timeout: Duration::from_millis(100), ..ConnectionLimits::default() };
+        let closing = CancellationToken::new();
+        let server = tokio::spawn({
+            let closing = closing.clone();
+            async move { serve(listener, &limits, closing, |_| service_fn(hello)).await }
+        });
+        for beginning in ["", "P", "PRI * HTTP/2.0\r\n\r\nSM", "GET / HTTP/1.1\r\nhost: "] {
+            let mut silent = TcpStream::connect(address).await.unwrap();
+            silent.write_all(beginning.as_bytes()).await.unwrap();
+            let mut said = Vec::new();
+            // Ends only when the listener closes the connection.
+            let _ = silent.read_to_end(&mut said).await;
+        }
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("hello"), "{answer}");
+        closing.cancel();
+        server.await.unwrap();
+    }
+}
