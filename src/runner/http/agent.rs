@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::http::{Request, Response};
+use ::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::answer::{Ended, drain, read_at_most};
@@ -84,6 +84,12 @@ pub(super) fn body_is_gone() -> CallError {
     CallError::new(Outcome::Internal, "the body of the call was sent to another runner before")
 }
 
+/// Whether an answer is that of the agent's HTTP parser, which gave up before there was a call: an agent puts its load on everything that
+/// it answers itself, a function's own 400 or 431 included.
+fn is_unparsed(status: StatusCode, headers: &HeaderMap) -> bool {
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) && !headers.contains_key(LOAD)
+}
+
 /// What the agent's answer means.
 async fn read(
     response: Response<Incoming>,
@@ -97,7 +103,15 @@ async fn read(
         drain(response.into_body(), connection, connections).await;
         return Ended::Refused(Refused { why: RefusedWhy::Agent(refusal.reason), retry_after: refusal.retry_after, load });
     }
-    let Some(word) = headers.get(OUTCOME) else { return Ended::Answered(response, connection) };
+    let Some(word) = headers.get(OUTCOME) else {
+        if is_unparsed(response.status(), headers) {
+            let (address, status) = (connections.address(), response.status());
+            let detail =
+                format!("runner {address} could not take the head of the request, and answered {status}: its limits are tighter");
+            return Ended::Failed(CallError::new(Outcome::BadRequest, detail));
+        }
+        return Ended::Answered(response, connection);
+    };
     let word = String::from_utf8_lossy(word.as_bytes()).into_owned();
     let outcome = match Outcome::from_word(&word) {
         // The agent accepted a detached call.

@@ -315,3 +315,29 @@ async fn a_call_that_no_runner_could_be_given_fails_without_a_connection() {
     assert!(error.detail.starts_with("`/call/greet/a b` cannot be the target of a request"), "{error}");
     assert_eq!(runner.view().connections, 0);
 }
+
+/// The function never ran, so its outcome cannot be `ok`.
+#[tokio::test]
+async fn what_the_agents_parser_gives_up_on_is_a_bad_request_and_a_functions_own_400_is_an_answer() {
+    for (status, headers, is_answer) in [
+        ("431 Request Header Fields Too Large", "", false),
+        ("400 Bad Request", "", false),
+        ("431 Request Header Fields Too Large", "runpool-load: inflight=1, slots=4, warm=0\r\n", true),
+        ("400 Bad Request", "runpool-load: inflight=1, slots=4, warm=0\r\n", true),
+    ] {
+        let (server, runner) = agent().await;
+        let (call, body) = (call(), CallBody::empty());
+        let (attempt, ()) = tokio::join!(attempt(&runner, &call, &body), async {
+            let mut peer = server.accept().await;
+            peer.head().await;
+            peer.answer(status, headers, "").await;
+        });
+        if is_answer {
+            assert!(status.starts_with(answered(attempt).status().as_str()));
+        } else {
+            let error = failed(attempt);
+            assert_eq!(error.outcome, Outcome::BadRequest);
+            assert!(error.detail.contains(status), "{}", error.detail);
+        }
+    }
+}
