@@ -8,6 +8,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on may panic, in helpers too")]
 #![allow(unreachable_pub, reason = "the public face of a module of tests")]
 
+pub mod command_line;
 pub mod external;
 pub mod http;
 pub mod meeting;
