@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::placers::delay_pull::DelayPullConfig;
+use super::placers::prequal::PrequalConfig;
+use super::placers::ring_bounded::RingBoundedConfig;
+use super::placers::two_choices::TwoChoicesConfig;
 use super::placing::Rules;
 use crate::model::{InvalidValue, human_duration};
 
@@ -16,6 +20,34 @@ pub enum PlacerChoice {
     /// Consistent hash of the function's name: the same runner first, while it is there.
     #[default]
     Ch,
+    /// The same, but that no runner is filled beyond a bound.
+    RingBounded,
+    /// Of two random runners the one with fewer calls.
+    P2c,
+    /// Of two random runners the one that costs less by latency and calls.
+    P2cEwma,
+    /// The runner with the fewest calls.
+    LeastLoaded,
+    /// An idle warm worker, else the runner with the fewest calls.
+    IdlePull,
+    /// Probed load and latency.
+    Prequal,
+    /// An idle warm worker, else wait for one as long as that is cheaper than a start.
+    DelayPull,
+}
+
+/// The strategies' own settings: `[placement.delay_pull]` and so on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PlacerSettings {
+    /// Of `delay-pull`.
+    pub delay_pull: DelayPullConfig,
+    /// Of `prequal`.
+    pub prequal: PrequalConfig,
+    /// Of `ring-bounded`.
+    pub ring_bounded: RingBoundedConfig,
+    /// Of `p2c-ewma`.
+    pub p2c: TwoChoicesConfig,
 }
 
 /// `[placement]`. The three times of Fn have Fn's names and defaults.

@@ -16,18 +16,34 @@ mod cases;
 mod config;
 mod consistent_hash;
 mod driver;
+mod event;
+mod homes;
 mod metrics;
+mod moment;
 mod naive;
 mod placer;
+pub mod placers;
 mod placing;
+mod placing_loop;
+mod view;
+mod wait_queue;
 
-pub use config::{PlacementConfig, PlacerChoice};
+pub use config::{PlacementConfig, PlacerChoice, PlacerSettings};
 pub use consistent_hash::ConsistentHash;
 pub use driver::{Placed, PlacedResult, Placement, Report};
+pub use event::{
+    Admission, CallNumber, EndedHow, Event, FunctionFacts, FunctionNumber, GaveUp, RefusedKind, RunnerChange, RunnerFacts,
+    RunnerNews, RunnerPlace, StartKind, Step,
+};
+pub use homes::{HomeRing, Homes};
 pub use metrics::PlacementMetrics;
+pub use moment::Moment;
 pub use naive::Naive;
 pub use placer::{Decision, Pass, Placer, PlacerEvent, Question};
 pub use placing::{Action, NotPlaced, Placing, Rules};
+pub use placing_loop::{Candidate, Explanation, LoopRules, PlacingLoop, Waited};
+pub use view::{Expected, FunctionState, RunnerState, View};
+pub use wait_queue::{WaitLimits, WaitQueue, Waiting};
 
 use std::sync::Arc;
 
@@ -35,6 +51,6 @@ use std::sync::Arc;
 pub fn placer(choice: PlacerChoice) -> Arc<dyn Placer> {
     match choice {
         PlacerChoice::Naive => Arc::new(Naive),
-        PlacerChoice::Ch => Arc::new(ConsistentHash::default()),
+        _ => Arc::new(ConsistentHash::default()),
     }
 }

@@ -1,0 +1,1 @@
+//! The promises of the loop, event by event.
