@@ -31,9 +31,10 @@ impl Placer for LeastRecent {
         let Question { snapshot, now, pass, .. } = question;
         let mut named = self.named.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // `order` is this pass's own memory: whom it has tried.
-        let next = (0..)
-            .zip(snapshot.members())
-            .filter(|(position, _)| !pass.order.contains(position))
+        let next = snapshot
+            .places()
+            .map(|(place, member)| (place.0, member))
+            .filter(|(place, _)| !pass.order.contains(place))
             .min_by_key(|(_, member)| named.get(&member.id).copied());
         match next {
             Some((position, member)) => {

@@ -82,8 +82,8 @@ impl ConsistentHash {
     /// The first candidates. While a new ring is being made, the former one decides: what it knows that is gone is passed over.
     fn order(&self, snapshot: &Snapshot, key: &str, order: &mut Vec<u32>) {
         if let Some(known) = &*self.ring.load() {
-            let candidates = known.ring.replicas(Key(key)).filter_map(|node| snapshot.position(&node.0));
-            order.extend(candidates.take(CANDIDATES));
+            let candidates = known.ring.replicas(Key(key)).filter_map(|node| snapshot.place(&node.0));
+            order.extend(candidates.take(CANDIDATES).map(|place| place.0));
         }
         if order.is_empty() {
             append_by_rendezvous(snapshot, key, order);
@@ -97,11 +97,11 @@ impl ConsistentHash {
         if former.as_ref().is_some_and(|former| former.version >= snapshot.version()) {
             return;
         }
-        let nodes: Vec<Node> = snapshot.members().iter().map(|member| Node(member.id.clone())).collect();
+        let nodes: Vec<Node> = snapshot.members().map(|member| Node(member.id.clone())).collect();
         let ring = match former {
             Some(former) => {
                 let mut ring = former.ring.clone();
-                for gone in former.nodes.iter().filter(|node| snapshot.position(&node.0).is_none()) {
+                for gone in former.nodes.iter().filter(|node| snapshot.place(&node.0).is_none()) {
                     ring.remove(gone);
                 }
                 for node in &nodes {
@@ -125,10 +125,10 @@ fn append_by_rendezvous(snapshot: &Snapshot, key: &str, order: &mut Vec<u32>) {
         Node(id.clone()).hash(&mut hasher);
         hasher.finish()
     };
-    let mut rest: Vec<(u64, u32)> = (0..)
-        .zip(snapshot.members())
-        .filter(|(position, _)| !order.contains(position))
-        .map(|(position, member)| (score(&member.id), position))
+    let mut rest: Vec<(u64, u32)> = snapshot
+        .places()
+        .filter(|(place, _)| !order.contains(&place.0))
+        .map(|(place, member)| (score(&member.id), place.0))
         .collect();
     rest.sort_unstable_by(|a, b| b.cmp(a));
     order.extend(rest.into_iter().map(|(_, position)| position));
@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
     use crate::placement::{Naive, Pass};
-    use crate::pool::Member;
+    use crate::pool::{Member, RunnerPlace};
     use crate::runner::doubles::Scripted;
 
     fn snapshot<N: AsRef<str>>(names: &[N]) -> Snapshot {
@@ -209,7 +209,7 @@ mod tests {
 
     fn first(placer: &dyn Placer, snapshot: &Snapshot, key: &str) -> RunnerId {
         let position = walk(placer, snapshot, key, 0)[0];
-        snapshot.members()[position as usize].id.clone()
+        snapshot.get(RunnerPlace(position)).unwrap().id.clone()
     }
 
     /// W1: with two runners Fn's placer sends every function to one; with three, nobody gets the second.
@@ -254,7 +254,7 @@ mod tests {
         let placer = prepared(&before);
         let keys: Vec<String> = (0..1_000).map(|key| format!("function-{key}")).collect();
         let firsts: Vec<RunnerId> = keys.iter().map(|key| first(&placer, &before, key)).collect();
-        let gone = before.members()[0].id.clone();
+        let gone = before.members().next().unwrap().id.clone();
         placer.observe(PlacerEvent::PoolChanged(&after));
         for (key, was) in keys.iter().zip(&firsts) {
             let is = first(&placer, &after, key);
@@ -268,7 +268,7 @@ mod tests {
         let all = names(10);
         let (before, after) = (snapshot(&all), snapshot(&all[1..]));
         let (placer, told) = (prepared(&before), prepared(&after));
-        let gone = &before.members()[0].id;
+        let gone = &before.members().next().unwrap().id;
         let keys = (0..200).map(|key| format!("function-{key}"));
         for key in keys.filter(|key| first(&placer, &before, key) != *gone) {
             assert_eq!(first(&placer, &after, &key), first(&told, &after, &key));

@@ -9,7 +9,7 @@ use super::metrics::{Handles, PlacementMetrics};
 use super::placer::{Placer, PlacerEvent};
 use super::placing::{Action, NotPlaced, Placing, Rules};
 use crate::model::{Call, RunnerId};
-use crate::pool::{RunnerPool, Snapshot};
+use crate::pool::{RunnerPlace, RunnerPool, Snapshot};
 use crate::runner::{AnswerBody, Attempt, CallBody, CallError, RunnerCall};
 use crate::telemetry::metrics::observe;
 use crate::telemetry::trace::{Span, SpanKind, Tracer};
@@ -126,7 +126,7 @@ impl Placement {
                 }
                 Action::Try(position) => {
                     let Some(snapshot) = placing.snapshot().map(Arc::clone) else { continue };
-                    let Some(member) = snapshot.members().get(position as usize) else { continue };
+                    let Some(member) = snapshot.get(RunnerPlace(position)) else { continue };
                     tally.attempt_begins(&member.id);
                     let mut span = shared.tracer.span("attempt", SpanKind::Client, tally.span.context());
                     span.text("runpool.runner", member.id.as_str());

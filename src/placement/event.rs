@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::PlacerChoice;
 use super::moment::Moment;
+use crate::pool::RunnerPlace;
 use crate::protocol::LoadReport;
 
 /// One call, numbered by the driver; never used twice in a loop.
@@ -13,22 +14,10 @@ use crate::protocol::LoadReport;
 #[serde(transparent)]
 pub struct CallNumber(pub u64);
 
-/// The place of a runner in its pool: the same number for as long as it is a member. It may be given again after the runner has left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RunnerPlace(pub u32);
-
 /// One function, numbered by the driver: 0, 1, 2 … in the order of registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FunctionNumber(pub u32);
-
-impl RunnerPlace {
-    /// As an index.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 impl FunctionNumber {
     /// As an index.

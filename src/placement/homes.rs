@@ -17,7 +17,7 @@ use std::sync::Arc;
 use consistent_hash_ring::{Ring, RingBuilder};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::event::RunnerPlace;
+use crate::pool::RunnerPlace;
 
 /// Points of each runner on the ring.
 pub(super) const POINTS: usize = 100;

@@ -33,7 +33,7 @@ pub use consistent_hash::ConsistentHash;
 pub use driver::{Placed, PlacedResult, Placement, Report};
 pub use event::{
     Admission, CallNumber, EndedHow, Event, FunctionFacts, FunctionNumber, GaveUp, RefusedKind, RunnerChange, RunnerFacts,
-    RunnerNews, RunnerPlace, StartKind, Step,
+    RunnerNews, StartKind, Step,
 };
 pub use homes::{HomeRing, Homes};
 pub use metrics::PlacementMetrics;

@@ -25,7 +25,7 @@ pub struct Pass {
     pub draw: u64,
     /// How many runners were tried in this pass.
     pub tried: u32,
-    /// Where a placer may keep the order it worked out at the pass's first question, as positions in the snapshot.
+    /// Where a placer may keep the order it worked out at the pass's first question, as places of the snapshot.
     /// Empty when a pass begins; its memory is used again.
     pub order: Vec<u32>,
 }
@@ -33,7 +33,7 @@ pub struct Pass {
 /// What a placer answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Try the runner at this position of the snapshot.
+    /// Try the runner in this place of the snapshot.
     Try(u32),
     /// Nobody is left to try in this pass: wait, then begin another.
     Park,

@@ -24,7 +24,7 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::placer::{Decision, Pass, Placer, Question};
 use crate::model::{Call, CallKind, Outcome};
-use crate::pool::{Fault, PoolAnswer, PoolError, Snapshot};
+use crate::pool::{Fault, PoolAnswer, PoolError, RunnerPlace, Snapshot};
 
 /// The times that the loop obeys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl<'a> Placing<'a> {
                 let snapshot = Arc::clone(snapshot);
                 let question = Question { snapshot: &snapshot, key: self.key, now, pass: &mut self.pass };
                 match self.placer.decide(question) {
-                    Decision::Try(position) if (position as usize) < snapshot.len() => Action::Try(position),
+                    Decision::Try(position) if snapshot.get(RunnerPlace(position)).is_some() => Action::Try(position),
                     // A placer that names nobody's position has nobody to name.
                     Decision::Try(_) | Decision::Park => self.park(now),
                     Decision::Reject => self.end(NotPlaced::Rejected),

@@ -1,24 +1,30 @@
 //! Membership: which runners a balancer may use now.
 //!
-//! A [`Snapshot`] is an immutable list of runners; a [`RunnerPool`] yields one for every pass of every placement, so that it may
-//! change between two passes and never within one. [`SnapshotPool`] is the pool that the balancer itself uses: it is swapped
-//! whole, and a change never blocks a call. [`ConfiguredPool`] fills one with the runners of a configuration, again at every reload.
+//! A [`Snapshot`] is an immutable view of runners, each in a [`RunnerPlace`] of its own; a [`RunnerPool`] yields one whenever it is asked, so that
+//! it may change between two questions and never within one answer. [`SnapshotPool`] is the pool that the balancer itself uses: its snapshot is
+//! exchanged for a successor, which costs what changed and never blocks a call. [`ConfiguredPool`] fills one with the runners of a configuration, again at every reload.
 //!
 //! This floor knows runners, not placers: who is tried first is decided above.
 
 mod config;
+mod evidence;
 mod from_config;
+mod member;
 mod snapshot;
 mod snapshot_pool;
 
 use async_trait::async_trait;
 
 pub use config::{InvalidPoolConfig, PoolConfig};
+pub use evidence::{Evidence, RunnerReport};
 pub use from_config::ConfiguredPool;
-pub use snapshot::{DuplicateRunner, Member, Snapshot};
+pub use member::{Admission, ClosedWhy, DEFAULT_WEIGHT, Member, RunnerPlace, Terms};
+pub use snapshot::{DuplicateRunner, Snapshot, SnapshotChange, SnapshotEdit};
 pub use snapshot_pool::SnapshotPool;
 
 use std::sync::Arc;
+
+use tokio::sync::{broadcast, watch};
 
 use crate::model::Call;
 
@@ -64,8 +70,22 @@ impl PoolAnswer {
 pub trait RunnerPool: Send + Sync {
     /// The runners for this call, now. Asked again on every pass.
     ///
-    /// Return the same [`Snapshot`] while nothing changed: placers keep what they derived from it. Dropping the future is safe.
+    /// Return the same [`Snapshot`] while nothing changed, and successors of it after that: placers keep what they derived from it, and find
+    /// out what changed. Dropping the future is safe.
     async fn runners(&self, call: &Call) -> PoolAnswer;
+
+    /// Tells the version of the snapshot whenever it changes, if every call is given the same one. `None`: the pool has to be asked.
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
+    /// What runners say about themselves when the pool asks them. Who reads too slowly misses the oldest. `None`: this pool asks nobody.
+    fn reports(&self) -> Option<broadcast::Receiver<RunnerReport>> {
+        None
+    }
+
+    /// Takes note of what an attempt showed about the runner in `place`. Called on the path of calls: it must not block.
+    fn note(&self, _place: RunnerPlace, _evidence: Evidence) {}
 
     /// Closes every runner and waits for the calls that run on them.
     ///

@@ -1,25 +1,31 @@
-//! The pool whose snapshot is swapped whole.
+//! The pool whose snapshot is exchanged.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use tokio::sync::watch;
 
-use super::snapshot::{DuplicateRunner, Member, Snapshot};
+use super::member::Member;
+use super::snapshot::{DuplicateRunner, Snapshot, SnapshotEdit};
 use super::{PoolAnswer, PoolError, RunnerPool};
-use crate::model::Call;
+use crate::model::{Call, RunnerId};
 
-/// A pool that gives every call the same runners, and whose list can be replaced while calls are placed.
+/// A pool that gives every call the same runners, which can be changed while calls are placed: reading takes no lock.
 #[derive(Debug)]
 pub struct SnapshotPool {
     current: ArcSwap<Snapshot>,
+    /// Held while a successor is made, so that no change is lost to another one.
+    changing: Mutex<()>,
+    /// The version of the current snapshot.
+    version: watch::Sender<u64>,
 }
 
 impl Default for SnapshotPool {
     /// A pool with no runner yet.
     fn default() -> Self {
-        Self { current: ArcSwap::from_pointee(Snapshot::empty()) }
+        Self::of(Snapshot::empty())
     }
 }
 
@@ -29,7 +35,12 @@ impl SnapshotPool {
     /// # Errors
     /// Two of them have the same id.
     pub fn new(members: Vec<Member>) -> Result<Self, DuplicateRunner> {
-        Ok(Self { current: ArcSwap::from_pointee(Snapshot::new(members)?) })
+        Snapshot::new(members).map(Self::of)
+    }
+
+    fn of(snapshot: Snapshot) -> Self {
+        let version = watch::Sender::new(snapshot.version());
+        Self { current: ArcSwap::from_pointee(snapshot), changing: Mutex::new(()), version }
     }
 
     /// The runners now.
@@ -37,17 +48,44 @@ impl SnapshotPool {
         self.current.load_full()
     }
 
-    /// Replaces the list. Returns the members that are gone: the caller closes them, which waits for their running calls.
-    /// A pass that has begun ends on the list it began with.
+    /// Changes some runners. `change` must be short: other changes wait for it. Calls do not.
+    pub fn change<T>(&self, change: impl FnOnce(&mut SnapshotEdit) -> T) -> T {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut edit = self.snapshot().edit();
+        let result = change(&mut edit);
+        if edit.is_changed() {
+            let next = edit.finish();
+            let version = next.version();
+            self.current.store(Arc::new(next));
+            self.version.send_replace(version);
+        }
+        result
+    }
+
+    /// Makes the runners these. Who was there already keeps its place. Returns the members whose runner is gone: the caller closes them, which waits
+    /// for their running calls. A pass that has begun ends on the list it began with.
     ///
     /// # Errors
     /// Two members have the same id; the list stays as it was.
     pub fn replace(&self, members: Vec<Member>) -> Result<Vec<Member>, DuplicateRunner> {
-        let next = Arc::new(Snapshot::new(members)?);
-        let previous = self.current.swap(Arc::clone(&next));
-        let is_gone = |member: &&Member| !next.members().iter().any(|kept| Arc::ptr_eq(&kept.runner, &member.runner));
-        Ok(previous.members().iter().filter(is_gone).cloned().collect())
+        let mut listed = std::collections::HashSet::with_capacity(members.len());
+        if let Some(twice) = members.iter().find(|member| !listed.insert(member.id.clone())) {
+            return Err(DuplicateRunner(twice.id.clone()));
+        }
+        Ok(self.change(|edit| replace(edit, members, |id| listed.contains(id))))
     }
+}
+
+fn replace(edit: &mut SnapshotEdit, members: Vec<Member>, is_listed: impl Fn(&RunnerId) -> bool) -> Vec<Member> {
+    let left: Vec<_> = edit.so_far().places().filter(|(_, member)| !is_listed(&member.id)).map(|(place, _)| place).collect();
+    let mut gone: Vec<Member> =
+        left.into_iter().filter_map(|place| edit.remove(place)).map(|member| Member::clone(&member)).collect();
+    for member in members {
+        let former = edit.so_far().place(&member.id).and_then(|place| edit.so_far().get(place)).cloned();
+        gone.extend(former.filter(|former| !former.is_same_runner(&member)).map(|former| Member::clone(&former)));
+        edit.put(member);
+    }
+    gone
 }
 
 #[async_trait]
@@ -56,9 +94,46 @@ impl RunnerPool for SnapshotPool {
         PoolAnswer::ok(self.snapshot())
     }
 
+    fn changes(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.version.subscribe())
+    }
+
     async fn shutdown(&self) -> Result<(), PoolError> {
         let snapshot = self.snapshot();
-        join_all(snapshot.members().iter().map(|member| member.runner.close())).await;
+        join_all(snapshot.members().map(|member| member.runner.close())).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::doubles::Scripted;
+
+    fn member(name: &str) -> Member {
+        Member::new(Arc::new(Scripted::busy(name)))
+    }
+
+    #[test]
+    fn whoever_waits_for_changes_is_told_of_each_and_of_nothing_else() {
+        let pool = SnapshotPool::new(vec![member("a")]).unwrap();
+        let mut changes = pool.changes().unwrap();
+        pool.replace(pool.snapshot().members().cloned().collect()).unwrap();
+        assert!(!changes.has_changed().unwrap(), "the same list is no change");
+        pool.change(|edit| edit.put(member("b")));
+        assert!(changes.has_changed().unwrap());
+        assert_eq!(*changes.borrow_and_update(), pool.snapshot().version());
+    }
+
+    #[test]
+    fn replacing_keeps_the_lineage_and_gives_back_who_is_gone() {
+        let pool = SnapshotPool::new(vec![member("a"), member("b"), member("c")]).unwrap();
+        let before = pool.snapshot();
+        let kept = before.members().nth(1).unwrap().clone();
+        let gone = pool.replace(vec![member("d"), kept, member("c")]).unwrap();
+        let names = |members: &[Member]| members.iter().map(|member| member.id.to_string()).collect::<String>();
+        assert_eq!(names(&gone), "ac", "the runner behind the name of the last is another");
+        assert_eq!(pool.snapshot().lineage(), before.lineage());
+        assert_eq!(pool.replace(vec![member("e"), member("e")]).unwrap_err(), DuplicateRunner(RunnerId::new("e")));
     }
 }

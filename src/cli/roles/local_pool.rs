@@ -36,7 +36,7 @@ pub(super) async fn follow(
             }
             match HttpRunner::new(&local.address.to_string(), settings.clone(), &metrics) {
                 Ok(runner) => {
-                    lives.insert(key, Member { id: local.id.clone(), runner: Arc::new(runner) });
+                    lives.insert(key, Member::with_terms(local.id.clone(), Arc::new(runner), Arc::default()));
                 }
                 // An address that was listened on is one.
                 Err(error) => tracing::error!(runner = %local.id, %error, "a local runner cannot be used"),
@@ -83,7 +83,7 @@ mod tests {
         while pool.snapshot().version() == before {
             tokio::task::yield_now().await;
         }
-        pool.snapshot().members().to_vec()
+        pool.snapshot().members().cloned().collect()
     }
 
     #[tokio::test]

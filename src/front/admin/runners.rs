@@ -68,10 +68,10 @@ pub(super) async fn list(State(shared): State<Shared>, RawQuery(query): RawQuery
         status: None,
         status_error: None,
     };
-    let mut runners: Vec<_> = snapshot.members().iter().map(entry).collect();
+    let mut runners: Vec<_> = snapshot.members().map(entry).collect();
     if has_flag(query.as_deref(), "status") {
         let deadline = Instant::now() + ALL_STATUS_TIMEOUT;
-        let asking: Vec<_> = snapshot.members().iter().map(|member| ask(member.clone(), deadline)).collect();
+        let asking: Vec<_> = snapshot.members().map(|member| ask(member.clone(), deadline)).collect();
         let mut answers = stream::iter(asking).buffered(MAX_ASKED);
         for runner in &mut runners {
             match answers.next().await {
@@ -115,5 +115,5 @@ pub(super) async fn prometheus_targets(State(shared): State<Shared>) -> Json<Vec
         targets: [member.runner.address().to_owned()],
         labels: BTreeMap::from([("__meta_runpool_runner", member.id.to_string())]),
     };
-    Json(shared.sources.runners().members().iter().map(group).collect())
+    Json(shared.sources.runners().members().map(group).collect())
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use serde::{Deserialize, Serialize};
 
-use crate::placement::event::{EndedHow, FunctionNumber, RefusedKind, RunnerPlace};
+use crate::placement::event::{EndedHow, FunctionNumber, RefusedKind};
 use crate::placement::moment::Moment;
 use crate::placement::view::View;
 use crate::placement::wait_queue::WaitQueue;
+use crate::pool::RunnerPlace;
 
 /// What a placer is asked when a call comes, or was refused: who is to be tried?
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::placer::{Decision, Placer, Question, Reason};
 use crate::model::InvalidValue;
-use crate::placement::event::RunnerPlace;
+use crate::pool::RunnerPlace;
 
 /// `[placement.p2c]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

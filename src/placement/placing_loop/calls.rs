@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::explanation::{Candidate, Explanation, Waited};
-use crate::placement::event::{FunctionNumber, RunnerPlace, StartKind};
+use crate::placement::event::{FunctionNumber, StartKind};
 use crate::placement::moment::Moment;
 use crate::placement::placers::Reason;
 use crate::placement::view::{Expected, View};
+use crate::pool::RunnerPlace;
 
 /// A runner's slot that a call holds.
 #[derive(Clone, Copy, Debug)]

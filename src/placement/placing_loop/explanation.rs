@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::placement::event::{RunnerPlace, StartKind};
+use crate::placement::event::StartKind;
 use crate::placement::placers::Reason;
 use crate::placement::view::{FunctionState, View};
+use crate::pool::RunnerPlace;
 
 /// One runner as it looked when the choice was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

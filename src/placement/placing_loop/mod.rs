@@ -38,14 +38,14 @@ use self::calls::{CallState, Hold, Stage};
 pub use self::explanation::{Candidate, Explanation, Waited};
 use super::config::{PlacerChoice, PlacerSettings};
 use super::event::{
-    CallNumber, EndedHow, Event, FunctionFacts, FunctionNumber, GaveUp, RefusedKind, RunnerChange, RunnerNews, RunnerPlace,
-    StartKind, Step,
+    CallNumber, EndedHow, Event, FunctionFacts, FunctionNumber, GaveUp, RefusedKind, RunnerChange, RunnerNews, StartKind, Step,
 };
 use super::homes::HomeRing;
 use super::moment::Moment;
 use super::placers::{self, Decision, Noted, Offer, Placer, Pull, Question, Reason};
 use super::view::{LeavesWarm, View};
 use super::wait_queue::{Position, WaitLimits, WaitQueue, Waiting};
+use crate::pool::RunnerPlace;
 
 /// What the loop obeys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

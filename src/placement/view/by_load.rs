@@ -1,6 +1,6 @@
 //! Runners in buckets by how full they are: the least loaded in constant time, whatever their number.
 
-use crate::placement::event::RunnerPlace;
+use crate::pool::RunnerPlace;
 
 /// Buckets: load is told in so many parts of full.
 pub(super) const BUCKETS: usize = 64;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use crate::placement::event::{FunctionFacts, FunctionNumber, RunnerPlace};
+use crate::placement::event::{FunctionFacts, FunctionNumber};
+use crate::pool::RunnerPlace;
 
 /// Weight of the newest value in an average: about the last ten count.
 const NEWEST: f64 = 0.1;

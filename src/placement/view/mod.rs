@@ -29,9 +29,10 @@ use self::by_load::{BUCKETS, ByLoad};
 use self::function::Workers;
 use self::place_set::PlaceSet;
 use self::runner::LONGEST_PAUSE;
-use super::event::{FunctionFacts, FunctionNumber, RefusedKind, RunnerFacts, RunnerNews, RunnerPlace, StartKind};
+use super::event::{FunctionFacts, FunctionNumber, RefusedKind, RunnerFacts, RunnerNews, StartKind};
 use super::homes::Homes;
 use super::moment::Moment;
+use crate::pool::RunnerPlace;
 use crate::protocol::LoadReport;
 
 /// What is known of runners and functions.

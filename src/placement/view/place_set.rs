@@ -1,6 +1,6 @@
 //! A set of runners as bits: the next member after a place in a few nanoseconds for each 64 runners.
 
-use crate::placement::event::RunnerPlace;
+use crate::pool::RunnerPlace;
 
 /// A set of runners.
 #[derive(Clone, Debug, Default)]
