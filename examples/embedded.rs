@@ -16,7 +16,7 @@ use axum::Router;
 use axum::routing::get;
 use runpool::front::{Catalog, Front, FrontConfig, FrontMetrics, FrontTelemetry};
 use runpool::model::{Call, FunctionSpec};
-use runpool::placement::{PlacementConfig, PlacementMetrics, PlacerChoice, placer};
+use runpool::placement::{PlacementConfig, PlacementMetrics, PlacerChoice};
 use runpool::pool::{Fault, Member, PoolAnswer, PoolError, RunnerPool, Snapshot};
 use runpool::runner::http::{HttpRunner, HttpRunnerSettings, Protocol, RunnerMetrics};
 use runpool::telemetry::access_log::AccessLog;
@@ -72,14 +72,9 @@ async fn main() -> anyhow::Result<()> {
     }
     let pool = Arc::new(ByTenant { tenants, nobody: Arc::new(Snapshot::empty()) });
 
-    let rules = PlacementConfig::default().rules();
-    let placement = runpool::placement::Placement::new(
-        pool.clone(),
-        placer(PlacerChoice::Naive),
-        rules,
-        PlacementMetrics::declare(&mut metrics),
-        Tracer::disabled(),
-    );
+    let config = PlacementConfig { placer: PlacerChoice::Naive, ..PlacementConfig::default() };
+    let placement =
+        runpool::placement::Placement::new(pool.clone(), &config, PlacementMetrics::declare(&mut metrics), Tracer::disabled())?;
     let catalog = Catalog::new(vec![FunctionSpec::named("hello".parse()?)], &[])?;
     let telemetry = FrontTelemetry {
         metrics: Arc::new(FrontMetrics::declare(&mut metrics)),

@@ -177,7 +177,7 @@ fn a_wrong_value_is_told_with_its_place_and_what_was_expected() {
         ("[front]\nexpose = \"yes\"", "c.toml:2: front.expose = \"yes\": expected \"without-authentication\""),
         (
             "[placement]\nplacer = \"naiv\"",
-            "c.toml:2: placement.placer = \"naiv\": expected \"naive\" or \"ch\"; did you mean `naive`?",
+            "c.toml:2: placement.placer = \"naiv\": expected \"naive\", \"ch\", \"ring-bounded\", \"p2c\", \"p2c-ewma\", \"least-loaded\", \"idle-pull\", \"prequal\" or \"delay-pull\"; did you mean `naive`?",
         ),
         ("[placement]\nplacer_timeout = 5", "c.toml:2: placement.placer_timeout = 5: expected a text in quotes, such as \"6m\""),
         (

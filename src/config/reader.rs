@@ -238,7 +238,7 @@ mod tests {
         assert!(matches!(error.wrong, Wrong::UnknownKey { known } if known.contains(&"max_headers")));
 
         let error = read::<Config>(&tree("placement.placer", Value::Text("fastest".into()))).unwrap_err();
-        assert_eq!(error.wrong, Wrong::UnknownWord { words: &["naive", "ch"] });
+        assert!(matches!(error.wrong, Wrong::UnknownWord { words } if words.contains(&"naive")));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 
 use super::{CallOption, Catalog, Front, FrontBody, FrontConfig, FrontMetrics, FrontTelemetry};
 use crate::model::{ByteSize, CallKind, FunctionSpec, Outcome};
-use crate::placement::{Naive, Placement, PlacementMetrics, Rules};
+use crate::placement::{Placement, PlacementConfig, PlacementMetrics, PlacerChoice};
 use crate::pool::{Member, SnapshotPool};
 use crate::protocol::ServerTiming;
 use crate::runner::doubles::Scripted;
@@ -28,13 +28,16 @@ struct Bench {
 
 fn bench_with(config: FrontConfig, runner: Scripted, options: Vec<CallOption>) -> Bench {
     let mut metrics = Metrics::new(&MetricsConfig::default());
-    let rules = Rules {
+    let config_of_placement = PlacementConfig {
+        placer: PlacerChoice::Naive,
         retry_all_delay: Duration::from_millis(10),
         placer_timeout: Duration::from_millis(500),
         detached_placer_timeout: Duration::from_millis(300),
+        ..PlacementConfig::default()
     };
     let pool = Arc::new(SnapshotPool::new(vec![Member::new(Arc::new(runner))]).unwrap());
-    let placement = Placement::new(pool, Arc::new(Naive), rules, PlacementMetrics::declare(&mut metrics), Tracer::disabled());
+    let declared = PlacementMetrics::declare(&mut metrics);
+    let placement = Placement::new(pool, &config_of_placement, declared, Tracer::disabled()).unwrap();
     let catalog = Catalog::new(vec![FunctionSpec::named("hello".parse().unwrap())], &[]).unwrap();
     let declared = Arc::new(FrontMetrics::declare(&mut metrics));
     let telemetry = FrontTelemetry { metrics: declared, tracer: Tracer::disabled(), access_log: AccessLog::off() };

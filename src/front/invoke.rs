@@ -13,6 +13,7 @@ use http::header::{CONTENT_LENGTH, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use tokio::sync::Semaphore;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::answer::FrontBody;
 use super::catalog::{Catalog, NoDestination};
@@ -181,6 +182,7 @@ impl Front {
         let original_target = with_query(head.uri.path(), &head.uri);
         let mut end_to_end = std::mem::take(&mut head.headers);
         remove_hop_by_hop(&mut end_to_end);
+        let hint = end_to_end.get(headers::HINT).map(|value| xxh3_64(value.as_bytes()));
         remove_internal(&mut end_to_end);
         // Host and length are written anew for the runner; an expectation was for us.
         for name in [HOST, CONTENT_LENGTH, EXPECT] {
@@ -199,6 +201,7 @@ impl Front {
                 headers: end_to_end,
             },
             deadline,
+            hint,
             trace: *record.trace(),
         };
         for option in options.iter().chain(&shared.options) {
@@ -264,6 +267,8 @@ impl Front {
             NotPlaced::NoRunner => "there was no runner until the time to place the call was up".to_owned(),
             NotPlaced::PlacerTimeout => "no runner took the call until the time to place it was up".to_owned(),
             NotPlaced::DeadlineExceeded => "the call's deadline passed before a runner took it".to_owned(),
+            NotPlaced::DeadlineUnreachable => "the call's deadline would pass before its turn comes".to_owned(),
+            NotPlaced::QueueFull => "as many calls wait for a runner as may".to_owned(),
             NotPlaced::Rejected => "the placer rejected the call".to_owned(),
             NotPlaced::BodyGone => "a runner refused after it had read the beginning of the body".to_owned(),
         };

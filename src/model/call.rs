@@ -67,6 +67,9 @@ pub struct Call {
     pub head: CallHead,
     /// When the client wants to have given up, if it said so.
     pub deadline: Option<Instant>,
+    /// What the call has in common with others that should run where they did: the hash of the client's stickiness hint. It joins the
+    /// function in the choice of homes.
+    pub hint: Option<u64>,
     /// The trace it belongs to; the span is that of the call.
     pub trace: TraceContext,
 }

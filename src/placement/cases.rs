@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{NotPlaced, Placed, Placement, PlacementMetrics, PlacerChoice, Report, Rules, placer};
+use super::{NotPlaced, Placed, Placement, PlacementConfig, PlacementMetrics, PlacerChoice, Report};
 use crate::model::{Call, CallHead, CallId, CallKind, Function, FunctionSpec, Intent, Outcome, RunnerId, TraceContext};
 use crate::pool::{Fault, Member, PoolAnswer, PoolError, RunnerPool, Snapshot, SnapshotPool};
 use crate::protocol::{AgentStatus, RefusalReason};
@@ -110,15 +110,22 @@ fn members(runners: &[Arc<Slots>]) -> Vec<Member> {
     runners.iter().map(|runner| Member::new(Arc::clone(runner) as Arc<dyn Runner>)).collect()
 }
 
-const RULES: Rules = Rules {
-    retry_all_delay: Duration::from_millis(10),
-    placer_timeout: Duration::from_millis(500),
-    detached_placer_timeout: Duration::from_millis(300),
-};
+const PLACER_TIMEOUT: Duration = Duration::from_millis(500);
+const DETACHED_PLACER_TIMEOUT: Duration = Duration::from_millis(300);
+
+fn config(placer: PlacerChoice) -> PlacementConfig {
+    PlacementConfig {
+        placer,
+        retry_all_delay: Duration::from_millis(10),
+        placer_timeout: PLACER_TIMEOUT,
+        detached_placer_timeout: DETACHED_PLACER_TIMEOUT,
+        ..PlacementConfig::default()
+    }
+}
 
 fn placement(choice: PlacerChoice, pool: Arc<dyn RunnerPool>) -> Placement {
     let mut metrics = Metrics::new(&MetricsConfig::default());
-    Placement::new(pool, placer(choice), RULES, PlacementMetrics::declare(&mut metrics), Tracer::disabled())
+    Placement::new(pool, &config(choice), PlacementMetrics::declare(&mut metrics), Tracer::disabled()).unwrap()
 }
 
 fn call() -> Call {
@@ -139,17 +146,23 @@ fn named_call(name: &str) -> Call {
             headers: http::HeaderMap::new(),
         },
         deadline: None,
+        hint: None,
         trace: TraceContext { trace_id: [1; 16], span_id: [1; 8], is_sampled: false },
     }
 }
 
 async fn place(placement: &Placement, call: &Call) -> Placed {
-    placement.place(call, &CallBody::empty()).await
+    let mut placed = placement.place(call, &CallBody::empty()).await;
+    // A slot is held until the answer was read.
+    if let Ok(Ok(answer)) = &mut placed.result {
+        std::mem::replace(answer.body_mut(), AnswerBody::empty()).collect_bytes().await.unwrap();
+    }
+    placed
 }
 
 /// Runs a case once for each placer, each time under a paused clock of its own.
 fn for_every_placer<F: Future<Output = ()>>(case: impl Fn(PlacerChoice) -> F) {
-    for choice in [PlacerChoice::Naive, PlacerChoice::Ch] {
+    for choice in PlacerChoice::ALL {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(case(choice));
     }
@@ -176,7 +189,7 @@ fn case_2_empty_list_no_error() {
         let placed = place(&placement(choice, pool.clone()), &call()).await;
         let end = placed.result.unwrap_err();
         assert_eq!((end.outcome(), end.outcome().status().as_u16()), (Outcome::NoRunner, 503));
-        assert_eq!(began.elapsed(), RULES.placer_timeout);
+        assert_eq!(began.elapsed(), PLACER_TIMEOUT);
         assert!(pool.asked() > 1, "asked {} times", pool.asked());
     });
 }
@@ -188,7 +201,7 @@ fn case_3_empty_list_with_service_error() {
         let began = Instant::now();
         let placed = place(&placement(choice, pool.clone()), &call()).await;
         assert_eq!(placed.result.unwrap_err(), NotPlaced::PoolError(error(Fault::Service)));
-        assert_eq!(began.elapsed(), RULES.placer_timeout);
+        assert_eq!(began.elapsed(), PLACER_TIMEOUT);
         assert!(pool.asked() > 1);
     });
 }
@@ -205,7 +218,7 @@ fn case_4_simple_list_user_error() {
         let placed = place(&placement(choice, pool.clone()), &call()).await;
         assert_eq!(placed.result.unwrap_err(), NotPlaced::PoolFault(error(Fault::User)));
         assert_eq!(pool.asked(), 3);
-        assert_eq!((runners[0].tried(), runners[1].tried()), (2, 2));
+        assert!(runners.iter().all(|runner| (1..=2).contains(&runner.tried())));
     });
 }
 
@@ -217,8 +230,10 @@ fn case_5_simple_list_no_error() {
         let placed = place(&placement(choice, pool), &call()).await;
         let end = placed.result.unwrap_err();
         assert_eq!((end.outcome(), end.outcome().status().as_u16()), (Outcome::PlacerTimeout, 503));
-        assert!(runners[0].tried() > 1);
-        assert!(runners[0].tried().abs_diff(runners[1].tried()) <= 1);
+        // They tell nothing: each is tried again after pauses that grow, and never by polling.
+        for runner in &runners {
+            assert!((2..=20).contains(&runner.tried()), "tried {} times", runner.tried());
+        }
         assert_eq!(placed.report.attempts, runners[0].tried() + runners[1].tried());
     });
 }
@@ -257,7 +272,7 @@ fn case_8_detached_placer_timeout() {
         let began = Instant::now();
         let placed = place(&placement(choice, pool), &detached).await;
         assert_eq!(placed.result.unwrap_err(), NotPlaced::PlacerTimeout);
-        assert_eq!(began.elapsed(), RULES.detached_placer_timeout);
+        assert_eq!(began.elapsed(), DETACHED_PLACER_TIMEOUT);
     });
 }
 
@@ -332,7 +347,7 @@ fn a_client_that_leaves_is_counted_as_such_and_frees_its_attempt_at_once() {
         let declared = PlacementMetrics::declare(&mut metrics);
         let runner = Slots::new("a:1", 1, Duration::from_secs(3_600));
         let pool = Arc::new(SnapshotPool::new(members(std::slice::from_ref(&runner))).unwrap());
-        let placement = Placement::new(pool, placer(choice), RULES, declared, Tracer::disabled());
+        let placement = Placement::new(pool, &config(choice), declared, Tracer::disabled()).unwrap();
         let call = call();
         let (body, mut report) = (CallBody::empty(), Report::default());
         let left = tokio::time::timeout(Duration::from_secs(1), placement.place_into(&call, &body, &mut report)).await;
@@ -362,13 +377,16 @@ fn the_latency_includes_every_refusal_and_wait_and_not_the_committed_attempt() {
         let (first, second) = tokio::join!(place(&placement, &first), place(&placement, &second));
         assert_eq!((first.report.latency, first.report.committed), (Duration::ZERO, run));
         assert_eq!((second.report.latency, second.report.committed), (run, run));
-        assert_eq!(second.report.attempts, 11, "one at once, and one every retry_all_delay");
+        assert!(
+            second.report.attempts <= 9,
+            "tried beyond the one slot after pauses that grow, then woken by the end of the first"
+        );
     });
 }
 
-/// A runner that joins while a call waits is seen on the next pass.
+/// A runner that joins while a call waits gets it at once.
 #[test]
-fn every_pass_sees_a_fresh_snapshot() {
+fn a_runner_that_joins_is_offered_to_the_calls_that_wait() {
     for_every_placer(|choice| async move {
         let pool = Arc::new(SnapshotPool::new(members(&[Slots::full("a:1")])).unwrap());
         let placement = placement(choice, pool.clone());
@@ -379,11 +397,11 @@ fn every_pass_sees_a_fresh_snapshot() {
             assert_eq!(gone.len(), 1);
         });
         assert_eq!(placed.report.runner, Some(RunnerId::new("b:1")));
-        assert_eq!(placed.report.latency, Duration::from_millis(100));
+        assert_eq!(placed.report.latency, Duration::from_millis(95));
     });
 }
 
-/// Three runners of one slot, thirty calls: what waiting by polling costs, as a number to beat.
+/// Three runners of one slot, thirty calls: waiting costs no attempts (P4).
 #[test]
 fn thirty_calls_on_three_slots_are_all_placed() {
     for_every_placer(|choice| async move {
@@ -393,5 +411,7 @@ fn thirty_calls_on_three_slots_are_all_placed() {
         let calls: Vec<Call> = (0..30).map(|_| call()).collect();
         let ended = futures_util::future::join_all(calls.iter().map(|call| place(&placement, call))).await;
         assert!(ended.iter().all(|placed| matches!(placed.result, Ok(Ok(_)))));
+        let attempts: u32 = ended.iter().map(|placed| placed.report.attempts).sum();
+        assert!(attempts <= 60, "{attempts} attempts for thirty calls, on runners that tell nothing");
     });
 }

@@ -31,6 +31,9 @@ pub struct Homes {
     ring: Option<Arc<HomeRing>>,
 }
 
+/// A runner's place and name.
+pub type RingMember = (RunnerPlace, Arc<str>);
+
 /// A ring of runners, made off the request path.
 #[derive(Clone)]
 pub struct HomeRing {
@@ -46,7 +49,7 @@ impl std::fmt::Debug for HomeRing {
 
 impl HomeRing {
     /// The ring of these runners, made out of a former one where there is one: who left is taken out, who came is put in.
-    pub fn make(runners: &[(RunnerPlace, Arc<str>)], former: Option<&Self>) -> Self {
+    pub fn make(runners: &[RingMember], former: Option<&Self>) -> Self {
         let nodes: Vec<Node> = runners.iter().map(|(place, name)| Node { name: Arc::clone(name), place: *place }).collect();
         let ring = match former {
             Some(former) => {

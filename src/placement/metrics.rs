@@ -11,8 +11,10 @@
 use std::sync::Arc;
 
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::placers::Reason;
 use crate::model::FunctionName;
 use crate::telemetry::metrics::{CounterFamily, HandleCache, HistogramFamily, Label, LabelFilter, Metrics};
 
@@ -31,6 +33,10 @@ pub struct PlacementMetrics {
     placed_error: CounterFamily,
     retry_busy: CounterFamily,
     retry_error: CounterFamily,
+    overloaded: CounterFamily,
+    waited: HistogramFamily,
+    decisions: CounterFamily,
+    waiting: Gauge,
     filter: LabelFilter,
     handles: HandleCache<FunctionName, Handles>,
 }
@@ -50,6 +56,10 @@ pub(crate) struct Handles {
     pub(crate) placed_error: Counter,
     pub(crate) retry_busy: Counter,
     pub(crate) retry_error: Counter,
+    pub(crate) overloaded: Counter,
+    pub(crate) waited: Histogram,
+    /// One for each reason, in the order of [`Reason::ALL`].
+    decisions: [Counter; Reason::ALL.len()],
 }
 
 /// Fn's buckets of the number of attempts.
@@ -74,8 +84,24 @@ impl PlacementMetrics {
             placed_error: metrics.counter("lb_placer_placed_error", "Attempts that committed with an error"),
             retry_busy: metrics.counter("lb_placer_retry_busy", "Attempts refused because the runner is full"),
             retry_error: metrics.counter("lb_placer_retry_error", "Attempts refused or failed before the commit for any other reason"),
+            overloaded: metrics.counter("lb_placer_overloaded", "Calls refused because as many wait as may, or because their turn would have come too late"),
+            waited: metrics.durations("lb_placer_wait_seconds", "Time that calls which had to wait spent in the wait queue"),
+            decisions: metrics.counter("lb_placer_decisions", "Placed calls by why their runner was chosen"),
+            waiting: metrics.gauge("lb_placer_waiting", "Calls in the wait queue now").get_or_create_owned(&Vec::new()),
             filter: metrics.label_filter(),
             handles: HandleCache::default(),
+        }
+    }
+
+    /// So many calls wait.
+    pub(crate) fn waiting(&self, calls: usize) {
+        self.waiting.set(i64::try_from(calls).unwrap_or(i64::MAX));
+    }
+
+    /// A call was placed for this reason.
+    pub(crate) fn decided(&self, handles: &Handles, reason: Reason) {
+        if let Some(position) = Reason::ALL.iter().position(|known| *known == reason) {
+            handles.decisions[position].inc();
         }
     }
 
@@ -96,6 +122,13 @@ impl PlacementMetrics {
                 placed_error: self.placed_error.get_or_create_owned(&labels),
                 retry_busy: self.retry_busy.get_or_create_owned(&labels),
                 retry_error: self.retry_error.get_or_create_owned(&labels),
+                overloaded: self.overloaded.get_or_create_owned(&labels),
+                waited: self.waited.get_or_create_owned(&labels),
+                decisions: Reason::ALL.map(|reason| {
+                    let mut labels = labels.clone();
+                    labels.push(("reason", reason.as_str().to_owned()));
+                    self.decisions.get_or_create_owned(&labels)
+                }),
             }
         })
     }

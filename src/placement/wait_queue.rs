@@ -229,7 +229,7 @@ impl WaitQueue {
         let queue = self.functions.get_mut(function.index())?;
         let popped = queue.calls.pop_front();
         let flow_number = queue.flow;
-        let Some((waiting, bytes)) = popped else { return None };
+        let (waiting, bytes) = popped?;
         self.calls -= 1;
         self.bytes -= bytes;
         self.settle(function);

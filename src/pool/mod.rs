@@ -74,6 +74,11 @@ pub trait RunnerPool: Send + Sync {
     /// out what changed. Dropping the future is safe.
     async fn runners(&self, call: &Call) -> PoolAnswer;
 
+    /// The snapshot that every call is given now, if every call is given the same one.
+    fn current(&self) -> Option<Arc<Snapshot>> {
+        None
+    }
+
     /// Tells the version of the snapshot whenever it changes, if every call is given the same one. `None`: the pool has to be asked.
     fn changes(&self) -> Option<watch::Receiver<u64>> {
         None

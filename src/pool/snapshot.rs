@@ -83,6 +83,11 @@ impl Snapshot {
         Self { version, lineage: version, members: OrdMap::new(), places: HashMap::new(), free: Vector::new(), usable: 0 }
     }
 
+    /// A snapshot with no runner, older than all others of this lineage.
+    pub(crate) fn empty_of(lineage: u64) -> Self {
+        Self { version: 0, lineage, ..Self::empty() }
+    }
+
     /// Differs between any two snapshots of a process, and grows.
     pub const fn version(&self) -> u64 {
         self.version

@@ -94,6 +94,10 @@ impl RunnerPool for SnapshotPool {
         PoolAnswer::ok(self.snapshot())
     }
 
+    fn current(&self) -> Option<Arc<Snapshot>> {
+        Some(self.snapshot())
+    }
+
     fn changes(&self) -> Option<watch::Receiver<u64>> {
         Some(self.version.subscribe())
     }

@@ -49,6 +49,8 @@ pub const FN_HTTP_HEADER_PREFIX: &str = "fn-http-h-";
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// From the client: how many milliseconds it will wait for the answer.
 pub const CLIENT_TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
+/// From the client: calls with the same hint should run where the others did.
+pub const HINT: HeaderName = HeaderName::from_static("runpool-hint");
 /// W3C trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// W3C trace context, vendors' part; passed on untouched.

@@ -152,7 +152,24 @@ impl Body for RequestBody {
 }
 
 /// The body of an answer: streams from the runner, with whatever must live until its last byte.
-pub struct AnswerBody(UnsyncBoxBody<Bytes, BodyError>);
+pub struct AnswerBody {
+    body: UnsyncBoxBody<Bytes, BodyError>,
+    /// Told once when the body is over.
+    at_end: Option<AtEnd>,
+}
+
+/// How the reading of a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyEnd {
+    /// All of it was read.
+    Complete,
+    /// It broke off.
+    Broken,
+    /// Nobody wanted the rest of it.
+    Dropped,
+}
+
+type AtEnd = Box<dyn FnOnce(BodyEnd) + Send>;
 
 impl AnswerBody {
     /// Streams `body`.
@@ -160,7 +177,23 @@ impl AnswerBody {
     where
         B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
-        Self(body.boxed_unsync())
+        Self { body: body.boxed_unsync(), at_end: None }
+    }
+
+    /// Has it told when the body is over: with its last byte, before that byte is read by anybody. One listener; a later one replaces it.
+    #[must_use]
+    pub fn at_end(mut self, tell: impl FnOnce(BodyEnd) + Send + 'static) -> Self {
+        self.at_end = Some(Box::new(tell));
+        if self.body.is_end_stream() {
+            self.is_over(BodyEnd::Complete);
+        }
+        self
+    }
+
+    fn is_over(&mut self, end: BodyEnd) {
+        if let Some(tell) = self.at_end.take() {
+            tell(end);
+        }
     }
 
     /// All bytes at once.
@@ -184,7 +217,7 @@ impl AnswerBody {
 
 impl fmt::Debug for AnswerBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AnswerBody({:?})", self.0.size_hint())
+        write!(f, "AnswerBody({:?})", self.body.size_hint())
     }
 }
 
@@ -193,15 +226,28 @@ impl Body for AnswerBody {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        Pin::new(&mut self.get_mut().0).poll_frame(cx)
+        let this = self.get_mut();
+        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
+        match &frame {
+            Some(Ok(_)) if !this.body.is_end_stream() => {}
+            Some(Ok(_)) | None => this.is_over(BodyEnd::Complete),
+            Some(Err(_)) => this.is_over(BodyEnd::Broken),
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.size_hint()
+        self.body.size_hint()
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        self.is_over(BodyEnd::Dropped);
     }
 }
 

@@ -20,7 +20,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 pub use attempt::{Attempt, CallError, Refused, RefusedWhy};
-pub use body::{AnswerBody, BodyError, CallBody, RequestBody, StreamingBody};
+pub use body::{AnswerBody, BodyEnd, BodyError, CallBody, RequestBody, StreamingBody};
 pub use gate::{Gate, Session};
 pub use view::{Noted, RunnerView};
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -18,7 +19,7 @@ use crate::fleet::LocalRunner;
 use crate::front::admin::{self, Admin, AdminSources, ConfigValue, Readiness};
 use crate::front::{Catalog, Front, FrontMetrics, FrontTelemetry, serve};
 use crate::model::Function;
-use crate::placement::{Placement, PlacementMetrics, placer};
+use crate::placement::{Placement, PlacementMetrics};
 use crate::pool::{ConfiguredPool, Member, RunnerPool as _, Snapshot, SnapshotPool};
 use crate::runner::http::RunnerMetrics;
 use crate::telemetry::access_log::{AccessLog, AccessLogGuard};
@@ -40,7 +41,6 @@ pub(super) struct Balancer {
     config: Config,
     readiness: Readiness,
     front: Front,
-    placement: Placement,
     runners: Runners,
     shown: Arc<Shown>,
     access_log: AccessLog,
@@ -101,16 +101,15 @@ impl Balancer {
         };
         let placement = Placement::new(
             Arc::clone(runners.pool()) as _,
-            placer(config.placement.placer),
-            config.placement.rules(),
+            &config.placement,
             PlacementMetrics::declare(&mut metrics),
             tracer.clone(),
-        );
-        placement.prepare(&runners.pool().snapshot());
+        )
+        .with_context(|| format!("placement.record: cannot append to {:?}", config.placement.record))?;
         let catalog = Catalog::new(config.functions.clone(), &config.routes)?;
         let telemetry =
             FrontTelemetry { metrics: Arc::new(FrontMetrics::declare(&mut metrics)), tracer, access_log: access_log.clone() };
-        let front = Front::new(config.front.clone(), catalog, placement.clone(), telemetry);
+        let front = Front::new(config.front.clone(), catalog, placement, telemetry);
 
         let readiness = Readiness::new();
         let shown = Arc::new(Shown {
@@ -129,7 +128,6 @@ impl Balancer {
             config: config.clone(),
             readiness,
             front,
-            placement,
             runners,
             shown,
             access_log,
@@ -144,7 +142,7 @@ impl Balancer {
     pub(super) fn follow(&mut self, fleet: watch::Receiver<Vec<LocalRunner>>) {
         let Runners::Local { pool, metrics } = &self.runners else { return };
         let settings = self.config.pool.runner_settings(self.config.placement.attempt_timeout);
-        let follower = local_pool::follow(Arc::clone(pool), self.placement.clone(), settings, metrics.clone(), fleet);
+        let follower = local_pool::follow(Arc::clone(pool), settings, metrics.clone(), fleet);
         self.tasks.spawn(follower);
     }
 
@@ -171,9 +169,6 @@ impl Service for Balancer {
             let mut config = self.config.pool.clone();
             config.runners.clone_from(&loaded.config.pool.runners);
             let gone = configured.reload(&config, self.config.placement.attempt_timeout)?;
-            // Calls do not wait for it: until it is done, the placer goes by what it knew.
-            let (placement, snapshot) = (self.placement.clone(), configured.pool().snapshot());
-            self.tasks.spawn_blocking(move || placement.prepare(&snapshot));
             for member in gone {
                 tracing::info!(runner = %member.id, "runner taken away: its calls go on");
                 self.tasks.spawn(async move { member.runner.close().await });

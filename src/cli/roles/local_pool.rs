@@ -8,7 +8,6 @@ use tokio::task::JoinSet;
 
 use crate::fleet::LocalRunner;
 use crate::model::{IncarnationId, RunnerId};
-use crate::placement::Placement;
 use crate::pool::{Member, SnapshotPool};
 use crate::runner::http::{HttpRunner, HttpRunnerSettings, RunnerMetrics};
 
@@ -18,7 +17,6 @@ use crate::runner::http::{HttpRunner, HttpRunnerSettings, RunnerMetrics};
 /// Dropping the future leaves the pool as it is.
 pub(super) async fn follow(
     pool: Arc<SnapshotPool>,
-    placement: Placement,
     settings: HttpRunnerSettings,
     metrics: RunnerMetrics,
     mut fleet: watch::Receiver<Vec<LocalRunner>>,
@@ -46,7 +44,6 @@ pub(super) async fn follow(
         let members = listed.iter().filter_map(|local| lives.get(&(local.id.clone(), local.incarnation))).cloned().collect();
         match pool.replace(members) {
             Ok(gone) => {
-                placement.prepare(&pool.snapshot());
                 for member in gone {
                     closing.spawn(async move { member.runner.close().await });
                 }
@@ -63,10 +60,8 @@ pub(super) async fn follow(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::placement::{Naive, PlacementConfig, PlacementMetrics};
     use crate::runner::http::Protocol;
     use crate::telemetry::metrics::{Metrics, MetricsConfig};
-    use crate::telemetry::trace::Tracer;
 
     fn local(number: u16, life: u64) -> LocalRunner {
         LocalRunner {
@@ -91,16 +86,9 @@ mod tests {
         let mut metrics = Metrics::new(&MetricsConfig::default());
         let runner_metrics = RunnerMetrics::declare(&mut metrics);
         let pool: Arc<SnapshotPool> = Arc::default();
-        let placement = Placement::new(
-            Arc::clone(&pool) as _,
-            Arc::new(Naive),
-            PlacementConfig::default().rules(),
-            PlacementMetrics::declare(&mut metrics),
-            Tracer::disabled(),
-        );
         let (fleet, receiver) = watch::channel(Vec::new());
         let settings = HttpRunnerSettings::new(Protocol::Agent);
-        let follower = tokio::spawn(follow(Arc::clone(&pool), placement, settings, runner_metrics, receiver));
+        let follower = tokio::spawn(follow(Arc::clone(&pool), settings, runner_metrics, receiver));
 
         let first = seen(&fleet, &pool, vec![local(1, 1), local(2, 1)]).await;
         let second = seen(&fleet, &pool, vec![local(1, 2), local(2, 1)]).await;

@@ -91,6 +91,11 @@ impl Placer for DelayPull {
         let can = |function: &_| view.can_take(runner, *function);
         let mut oldest: Vec<_> = queue.functions(group).take(128).filter(can).collect();
         oldest.sort_by_key(|function| queue.head(*function).map(|head| head.since));
+        // Nobody has a worker that could come free: there is nothing to wait for.
+        let has_none = |function: &&_| view.function(**function).own() + view.function(**function).idle() == 0;
+        if let Some(function) = oldest.iter().find(has_none) {
+            return Pull::Give(*function, Reason::StartsSooner);
+        }
         let at_home = oldest.iter().find(|function| {
             let homes = view.function(**function).homes();
             homes.iter().take(2).any(|home| *home == runner) && waited(**function) >= cold(**function)

@@ -13,7 +13,11 @@ use crate::pool::RunnerPlace;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hold {
     pub(super) runner: RunnerPlace,
+    /// Which of the runners that ever had that place.
+    pub(super) life: u64,
     pub(super) expected: Expected,
+    /// It is tried beyond what the runner is known to take.
+    pub(super) is_probe: bool,
     /// When the attempt was decided.
     pub(super) since: Moment,
 }
@@ -99,7 +103,7 @@ impl CallState {
         Explanation {
             placer,
             reason: self.reason,
-            candidates: self.candidates.iter().flatten().copied().collect(),
+            candidates: self.candidates,
             waited: Waited(self.waited + waiting),
             attempts: self.attempts,
             refusals: self.refusals,

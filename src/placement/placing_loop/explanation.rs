@@ -32,7 +32,7 @@ pub struct Explanation {
     /// Why this runner; `None` before the first attempt.
     pub reason: Option<Reason>,
     /// The chosen runner, then the function's first homes, as they looked then.
-    pub candidates: Vec<Candidate>,
+    pub candidates: [Option<Candidate>; 3],
     /// Time in the wait queue.
     pub waited: Waited,
     /// Attempts so far.

@@ -40,10 +40,10 @@ use super::config::{PlacerChoice, PlacerSettings};
 use super::event::{
     CallNumber, EndedHow, Event, FunctionFacts, FunctionNumber, GaveUp, RefusedKind, RunnerChange, RunnerNews, StartKind, Step,
 };
-use super::homes::HomeRing;
+use super::homes::{HomeRing, RingMember};
 use super::moment::Moment;
 use super::placers::{self, Decision, Noted, Offer, Placer, Pull, Question, Reason};
-use super::view::{LeavesWarm, View};
+use super::view::{Attempted, Begun, LeavesWarm, Refusal, View};
 use super::wait_queue::{Position, WaitLimits, WaitQueue, Waiting};
 use crate::pool::RunnerPlace;
 
@@ -146,8 +146,8 @@ impl PlacingLoop {
         self.alarms.first().map(|(at, _)| *at)
     }
 
-    /// The runners of which a ring is to be made, and the ring that it can be made out of.
-    pub fn ring_members(&self) -> (Vec<(RunnerPlace, Arc<str>)>, Option<Arc<HomeRing>>) {
+    /// The runners of which a ring is to be made, by name, and the ring that it can be made out of.
+    pub fn ring_members(&self) -> (Vec<RingMember>, Option<Arc<HomeRing>>) {
         let members = self.view.runners().filter(|(_, runner)| runner.weight() > 0);
         (members.map(|(place, runner)| (place, Arc::from(runner.name()))).collect(), self.view.homes().ring().cloned())
     }
@@ -306,9 +306,9 @@ impl PlacingLoop {
     fn try_on(&mut self, call: CallNumber, runner: RunnerPlace, reason: Reason, now: Moment, steps: &mut Vec<Step>) {
         let Some(state) = self.calls.get_mut(&call) else { return };
         state.note_choice(&self.view, runner, reason);
-        let expected = self.view.begin(runner, state.function);
+        let Begun { expected, is_probe } = self.view.begin(runner, state.function);
         state.attempts += 1;
-        state.stage = Stage::Tried(Hold { runner, expected, since: now });
+        state.stage = Stage::Tried(Hold { runner, life: self.view.life(runner), expected, is_probe, since: now });
         steps.push(Step::Try { call, runner, attempt: state.attempts });
     }
 
@@ -357,8 +357,17 @@ impl PlacingLoop {
         state.refused.push(hold.runner);
         state.refusals += 1;
         let function = state.function;
+        if self.view.life(hold.runner) != hold.life {
+            self.view.ended_elsewhere(function);
+            return self.place(call, Position::First, now, steps);
+        }
         let draw = self.random.next_u64();
-        let again = self.view.refused(hold.runner, function, hold.expected, why, retry_after, news, now, draw);
+        let again = self.view.refused(
+            &Attempted { runner: hold.runner, function, expected: hold.expected },
+            &Refusal { why, retry_after, draw },
+            news,
+            now,
+        );
         if let Some(again) = again {
             self.alarms.insert((again.0, Alarm::Pause(hold.runner)));
         }
@@ -374,7 +383,13 @@ impl PlacingLoop {
         state.stage = Stage::Running(hold, start);
         let function = state.function;
         self.budget.placed(now);
+        if self.view.life(hold.runner) != hold.life {
+            return;
+        }
         self.view.committed(hold.runner, function, hold.expected, start);
+        if hold.is_probe {
+            self.view.probe_succeeded(hold.runner);
+        }
         self.view.learn(hold.runner, function, news);
         self.offer(hold.runner, now, steps);
     }
@@ -388,6 +403,9 @@ impl PlacingLoop {
             Stage::Running(hold, start) => (hold, Some(start)),
         };
         self.calls.remove(&call);
+        if self.view.life(hold.runner) != hold.life {
+            return self.view.ended_elsewhere(function);
+        }
         if start.is_none() {
             self.view.start_is_over(hold.runner, hold.expected);
         }
@@ -474,6 +492,13 @@ impl PlacingLoop {
         let offer = Offer { view: &self.view, queue: &self.queue, group, runner, now, random: &mut self.random };
         match self.groups[group].placer.pull(offer) {
             Pull::Give(function, reason) if self.view.can_take(runner, function) => {
+                if let Some(late) = self.queue.head(function).map(|head| head.call)
+                    && self.calls.get(&late).is_some_and(|state| state.give_up_at() <= now)
+                {
+                    // Its alarm is due, and the next is offered the room.
+                    self.give_up(late, now, steps);
+                    return self.queue.waiting_functions(group) > 0 && self.offer_to(group, runner, now, steps);
+                }
                 let charge = self.view.function(function).service();
                 let Some(waiting) = self.queue.pop(function, charge, now) else { return false };
                 if let Some(state) = self.calls.get_mut(&waiting.call) {

@@ -40,6 +40,8 @@ use crate::protocol::LoadReport;
 pub struct View {
     runners: Vec<Option<RunnerState>>,
     members: usize,
+    /// Runners that ever were.
+    lives: u64,
     functions: Vec<FunctionState>,
     /// Runners with room.
     open: PlaceSet,
@@ -58,6 +60,31 @@ pub enum Expected {
     Warm,
     /// A worker will have to be started.
     Cold,
+}
+
+/// An attempt that was begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    pub(super) expected: Expected,
+    /// It goes beyond what the runner is known to take.
+    pub(super) is_probe: bool,
+}
+
+/// An attempt that was refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempted {
+    pub(super) runner: RunnerPlace,
+    pub(super) function: FunctionNumber,
+    pub(super) expected: Expected,
+}
+
+/// What the runner said to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refusal {
+    pub(super) why: RefusedKind,
+    pub(super) retry_after: Option<Duration>,
+    /// For the pause, if the runner did not say how long.
+    pub(super) draw: u64,
 }
 
 /// When something has to be looked at again.
@@ -168,7 +195,8 @@ impl View {
             }
             runner => {
                 self.members += usize::from(runner.is_none());
-                *runner = Some(RunnerState::new(facts));
+                self.lives += 1;
+                *runner = Some(RunnerState::new(facts, self.lives));
             }
         }
         self.refresh(place);
@@ -205,12 +233,28 @@ impl View {
         number.index() < self.functions.len()
     }
 
+    /// Which of the runners that ever had this place has it now; none has 0.
+    pub(super) fn life(&self, place: RunnerPlace) -> u64 {
+        self.runner(place).map_or(0, |runner| runner.life)
+    }
+
+    /// A call is over whose runner has left.
+    pub(super) fn ended_elsewhere(&mut self, number: FunctionNumber) {
+        let known = &mut self.functions[number.index()];
+        known.own = known.own.saturating_sub(1);
+    }
+
     pub(super) fn is_member(&self, place: RunnerPlace) -> bool {
         self.runner(place).is_some()
     }
 
     pub(super) const fn homes_mut(&mut self) -> &mut Homes {
         &mut self.homes
+    }
+
+    /// Grows whenever homes were worked out anew; 0 before the first time.
+    pub const fn homes_version(&self) -> u64 {
+        self.homes.version()
     }
 
     pub(super) const fn homes(&self) -> &Homes {
@@ -230,7 +274,7 @@ impl View {
     // === calls ===
 
     /// A call is given to a runner.
-    pub(super) fn begin(&mut self, place: RunnerPlace, number: FunctionNumber) -> Expected {
+    pub(super) fn begin(&mut self, place: RunnerPlace, number: FunctionNumber) -> Begun {
         let known = &mut self.functions[number.index()];
         known.own += 1;
         let workers = known.workers.entry(place).or_default();
@@ -239,12 +283,15 @@ impl View {
         if expected == Expected::Warm {
             self.add_idle(place, number, -1);
         }
+        let mut is_probe = false;
         if let Some(runner) = self.runner_mut(place) {
             runner.own += 1;
             runner.starting += u32::from(expected == Expected::Cold);
+            is_probe = runner.may_probe && runner.learned.is_some_and(|learned| runner.own >= learned);
+            runner.may_probe &= !is_probe;
         }
         self.refresh(place);
-        expected
+        Begun { expected, is_probe }
     }
 
     /// The head of a call's answer came.
@@ -259,9 +306,20 @@ impl View {
         }
         if let Some(runner) = self.runner_mut(place) {
             runner.starting = runner.starting.saturating_sub(u32::from(expected == Expected::Cold));
+            if runner.learned.is_none() {
+                runner.pause = Duration::ZERO;
+            }
+        }
+        self.refresh(place);
+    }
+
+    /// The runner took a call beyond what it was known to take: it may take more.
+    pub(super) fn probe_succeeded(&mut self, place: RunnerPlace) {
+        if let Some(runner) = self.runner_mut(place) {
             runner.pause = Duration::ZERO;
-            if runner.learned.is_some_and(|learned| learned < runner.own) {
-                runner.learned = Some(runner.own);
+            if let Some(learned) = &mut runner.learned {
+                *learned += 1;
+                runner.may_probe = true;
             }
         }
         self.refresh(place);
@@ -304,15 +362,13 @@ impl View {
     /// A runner refused. Returns when it makes sense to look again, if only time can tell.
     pub(super) fn refused(
         &mut self,
-        place: RunnerPlace,
-        number: FunctionNumber,
-        expected: Expected,
-        why: RefusedKind,
-        retry_after: Option<Duration>,
+        attempted: &Attempted,
+        refusal: &Refusal,
         news: &RunnerNews,
         now: Moment,
-        draw: u64,
     ) -> Option<LookAgain> {
+        let Attempted { runner: place, function: number, expected } = *attempted;
+        let Refusal { why, retry_after, draw } = *refusal;
         self.take_back(place, number);
         self.start_is_over(place, expected);
         if expected == Expected::Warm && self.is_member(place) {
@@ -321,10 +377,10 @@ impl View {
         let retry_all_delay = self.retry_all_delay;
         self.learn(place, number, news);
         let runner = self.runner_mut(place)?;
-        // Decorrelated jitter (AWS Architecture Blog, "Exponential Backoff and Jitter", 2015): between the base and three times the last.
-        let base = retry_all_delay.as_nanos() as u64;
-        let most = (runner.pause.as_nanos() as u64).saturating_mul(3).max(base + 1);
-        let drawn = Duration::from_nanos(base + draw % (most - base)).min(LONGEST_PAUSE);
+        // Decorrelated jitter (AWS Architecture Blog, "Exponential Backoff and Jitter", 2015), but never shorter than the last: between the last and
+        // three times the last.
+        let least = runner.pause.max(retry_all_delay).as_nanos() as u64;
+        let drawn = Duration::from_nanos(least + draw % (2 * least).max(1)).min(LONGEST_PAUSE);
         let pause = retry_after.unwrap_or(drawn).max(Duration::from_millis(1));
         let until = now + pause;
         match why {
@@ -341,7 +397,7 @@ impl View {
             }
             _ => {
                 runner.pause = drawn;
-                runner.learned = Some(runner.own);
+                (runner.learned, runner.may_probe) = (Some(runner.own), false);
                 runner.refuses_until = Some(until);
             }
         }
@@ -443,6 +499,7 @@ impl View {
             if let Some(learned) = &mut runner.learned {
                 // One more than it has now, and no more: the next refusal says how many it takes.
                 *learned = (*learned).max(runner.own) + 1;
+                runner.may_probe = true;
             }
             if !runner.is_asked_for_room
                 && let Some(slots) = runner.slots

@@ -12,6 +12,8 @@ pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct RunnerState {
     pub(super) facts: RunnerFacts,
+    /// Differs from that of every other runner that ever had the same place.
+    pub(super) life: u64,
     /// Its slots, once it said so.
     pub(super) slots: Option<u32>,
     /// Calls of ours there: being tried or running.
@@ -24,6 +26,8 @@ pub struct RunnerState {
     pub(super) learned: Option<u32>,
     /// Until then it is not tried beyond what it is known to take.
     pub(super) refuses_until: Option<Moment>,
+    /// It may be tried once beyond `learned`.
+    pub(super) may_probe: bool,
     /// The pause that the last refusal brought, from which the next is drawn.
     pub(super) pause: Duration,
     /// It has no memory for another worker, until something ends there or this moment.
@@ -37,16 +41,18 @@ pub struct RunnerState {
 }
 
 impl RunnerState {
-    pub(super) fn new(facts: RunnerFacts) -> Self {
+    pub(super) fn new(facts: RunnerFacts, life: u64) -> Self {
         let slots = facts.slots;
         Self {
             facts,
+            life,
             slots,
             own: 0,
             others: 0,
             starting: 0,
             learned: None,
             refuses_until: None,
+            may_probe: false,
             pause: Duration::ZERO,
             no_memory_until: None,
             is_asked_for_room: false,

@@ -129,6 +129,7 @@ pub(super) fn call() -> Call {
             headers: HeaderMap::new(),
         },
         deadline: None,
+        hint: None,
         trace: TRACE,
     }
 }

@@ -1,0 +1,517 @@
+//! A placing loop that lives: behind a short lock, with a clock, and with tasks that tell it what the pool does.
+//!
+//! The lock is held for one step of the loop, a microsecond or so, and never across an await. Calls that wait are woken outside of it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::Until;
+use super::recorder::{RecordHead, Recorder};
+use crate::model::{Call, Function, FunctionName};
+use crate::placement::config::PlacementConfig;
+use crate::placement::event::{
+    Admission, CallNumber, EndedHow, Event, FunctionNumber, GaveUp, RefusedKind, RunnerChange, RunnerFacts, RunnerNews,
+    StartKind, Step,
+};
+use crate::placement::homes::HomeRing;
+use crate::placement::metrics::PlacementMetrics;
+use crate::placement::moment::Moment;
+use crate::placement::placers::Placer;
+use crate::placement::placing_loop::{Explanation, PlacingLoop};
+use crate::pool::{self, Member, RunnerPlace, RunnerPool, RunnerReport, Snapshot, SnapshotChange};
+
+/// A living loop.
+pub(super) struct LiveLoop {
+    lineage: u64,
+    epoch: Instant,
+    /// Protects the loop and what belongs to its steps.
+    inside: Mutex<Inside>,
+    /// The newest snapshot that the loop was told of.
+    told_version: AtomicU64,
+    /// When the timer task means to wake, in nanoseconds after the epoch.
+    timer_at: AtomicU64,
+    timer_moved: Notify,
+    is_told_of_changes: bool,
+    pool: Arc<dyn RunnerPool>,
+    metrics: Arc<PlacementMetrics>,
+    recorder: Option<Arc<Recorder>>,
+    /// Ends the tasks when the loop goes.
+    end: CancellationToken,
+    this: Weak<Self>,
+}
+
+struct Inside {
+    machine: PlacingLoop,
+    snapshot: Snapshot,
+    members: Vec<Option<Arc<Member>>>,
+    functions: FxHashMap<FunctionName, (FunctionNumber, Arc<Function>)>,
+    waiting: FxHashMap<CallNumber, oneshot::Sender<Next>>,
+    next_call: u64,
+    /// Memory that is used again.
+    steps: Vec<Step>,
+    /// Changes of the pool that a ring was not made for yet.
+    ring_is_stale: bool,
+}
+
+/// What a call is to do next.
+pub(super) enum Next {
+    /// Try this runner.
+    Try { runner: Arc<Member>, attempt: u32 },
+    /// Wait for this.
+    Wait(Woken),
+    /// It is not placed.
+    GiveUp(GaveUp, Option<Duration>),
+}
+
+/// Comes when a waiting call has its turn. Dropping it does not withdraw the call: its guard does.
+pub(super) struct Woken(oneshot::Receiver<Next>);
+
+impl Future for Woken {
+    type Output = Next;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
+        // The loop lives as long as the call's guard, and answers every call that it has parked.
+        Pin::new(&mut self.0).poll(cx).map(|next| next.unwrap_or(Next::GiveUp(GaveUp::Rejected, None)))
+    }
+}
+
+/// A call in the loop. Dropped before its end, it is gone from there at once.
+pub(super) struct CallGuard {
+    live: Arc<LiveLoop>,
+    call: CallNumber,
+    is_over: bool,
+}
+
+impl CallGuard {
+    /// The head of the answer came. Returns why the call went where it went.
+    pub(super) fn committed(&self, start: StartKind, news: RunnerNews) -> Option<Explanation> {
+        let event = Event::Committed { call: self.call, start, news };
+        self.live.tell_and(&event, |machine, now| machine.explanation(self.call, now))
+    }
+
+    /// The runner refused.
+    pub(super) fn refused(&self, why: RefusedKind, retry_after: Option<Duration>, news: RunnerNews) -> Next {
+        self.live.tell_for(&Event::Refused { call: self.call, why, retry_after, news }, self.call)
+    }
+
+    /// The call's time on its runner is over.
+    pub(super) fn ended(mut self, how: EndedHow) {
+        self.is_over = true;
+        self.live.tell(&Event::Ended { call: self.call, how, news: RunnerNews::default() });
+    }
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.live.tell(&Event::ClientGone { call: self.call });
+        }
+    }
+}
+
+impl LiveLoop {
+    /// Begins a loop for the snapshots of one lineage.
+    pub(super) fn begin(
+        config: &PlacementConfig,
+        placer: Option<Box<dyn Placer>>,
+        pool: Arc<dyn RunnerPool>,
+        lineage: u64,
+        metrics: Arc<PlacementMetrics>,
+        recorder: Option<Arc<Recorder>>,
+    ) -> Arc<Self> {
+        let (rules, seed) = (config.loop_rules(), rand::random());
+        if let Some(recorder) = &recorder {
+            recorder.begin(&RecordHead { lineage, seed, rules: rules.clone() });
+        }
+        let mut machine = PlacingLoop::new(rules, seed);
+        if let Some(placer) = placer {
+            machine = machine.with_placer(placer);
+        }
+        let is_told_of_changes = pool.current().is_some_and(|current| current.lineage() == lineage) && pool.changes().is_some();
+        let live = Arc::new_cyclic(|this| Self {
+            lineage,
+            epoch: Instant::now(),
+            inside: Mutex::new(Inside {
+                machine,
+                snapshot: Snapshot::empty_of(lineage),
+                members: Vec::new(),
+                functions: FxHashMap::default(),
+                waiting: FxHashMap::default(),
+                next_call: 0,
+                steps: Vec::new(),
+                ring_is_stale: false,
+            }),
+            told_version: AtomicU64::new(0),
+            timer_at: AtomicU64::new(u64::MAX),
+            timer_moved: Notify::new(),
+            is_told_of_changes,
+            pool,
+            metrics,
+            recorder,
+            end: CancellationToken::new(),
+            this: Weak::clone(this),
+        });
+        // Each ends when the loop goes, which cancels the token.
+        tokio::spawn(live.end.clone().run_until_cancelled_owned(keep_time(Arc::downgrade(&live))));
+        if is_told_of_changes {
+            tokio::spawn(live.end.clone().run_until_cancelled_owned(follow_pool(Arc::downgrade(&live))));
+        }
+        if let Some(reports) = live.pool.reports() {
+            tokio::spawn(live.end.clone().run_until_cancelled_owned(listen(Arc::downgrade(&live), reports)));
+        }
+        live
+    }
+
+    pub(super) const fn lineage(&self) -> u64 {
+        self.lineage
+    }
+
+    /// Whether the pool tells when it changes.
+    pub(super) const fn is_told_of_changes(&self) -> bool {
+        self.is_told_of_changes
+    }
+
+    /// How many calls wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().machine.queue().len()
+    }
+
+    /// Tells the loop of a snapshot of its lineage, if it does not know it yet.
+    pub(super) fn follow(&self, snapshot: &Snapshot) {
+        if self.told_version.load(Ordering::Acquire) >= snapshot.version() {
+            return;
+        }
+        let mut inside = self.lock();
+        if self.told_version.load(Ordering::Acquire) >= snapshot.version() {
+            return;
+        }
+        let changes: Vec<RunnerChange> = snapshot.diff(&inside.snapshot).iter().map(|change| inside.note(change)).collect();
+        inside.snapshot = snapshot.clone();
+        self.told_version.store(snapshot.version(), Ordering::Release);
+        let is_first = inside.machine.view().homes_version() == 0;
+        let woken = self.step(&mut inside, &Event::RunnersChanged { changes }, None).woken;
+        let makes_ring = std::mem::take(&mut inside.ring_is_stale);
+        drop(inside);
+        wake(woken);
+        if makes_ring {
+            self.make_ring(is_first);
+        }
+    }
+
+    /// A call comes.
+    pub(super) fn arrive(
+        self: &Arc<Self>,
+        config: &PlacementConfig,
+        call: &Call,
+        until: &Until,
+        bytes: u64,
+    ) -> (CallGuard, Next) {
+        let mut inside = self.lock();
+        let mut woken = Vec::new();
+        let function = match inside.functions.get(call.function.name()) {
+            Some((number, known)) if Arc::ptr_eq(known, &call.function) => *number,
+            known => {
+                let number = known.map(|(number, _)| *number);
+                let number = number.unwrap_or(FunctionNumber(u32::try_from(inside.functions.len()).unwrap_or(u32::MAX)));
+                inside.functions.insert(call.function.name().clone(), (number, Arc::clone(&call.function)));
+                let event = Event::Function { function: number, facts: config.facts(&call.function) };
+                woken = self.step(&mut inside, &event, None).woken;
+                number
+            }
+        };
+        let number = CallNumber(inside.next_call);
+        inside.next_call += 1;
+        let event = Event::Arrived {
+            call: number,
+            function,
+            hint: call.hint,
+            give_up_at: self.moment(until.placer_timeout),
+            deadline: until.deadline.map(|deadline| self.moment(deadline)),
+            bytes,
+        };
+        let stepped = self.step(&mut inside, &event, Some(number));
+        drop(inside);
+        wake(woken);
+        wake(stepped.woken);
+        let guard = CallGuard { live: Arc::clone(self), call: number, is_over: false };
+        // Every call that arrives is answered at once, if only with the word to wait.
+        (guard, stepped.mine.unwrap_or(Next::GiveUp(GaveUp::Rejected, None)))
+    }
+
+    // === telling the loop ===
+
+    fn tell(&self, event: &Event) {
+        self.tell_and(event, |_, _| ());
+    }
+
+    fn tell_and<T>(&self, event: &Event, and: impl FnOnce(&PlacingLoop, Moment) -> T) -> T {
+        let mut inside = self.lock();
+        let woken = self.step(&mut inside, event, None).woken;
+        let result = and(&inside.machine, self.now());
+        drop(inside);
+        wake(woken);
+        result
+    }
+
+    fn tell_for(&self, event: &Event, call: CallNumber) -> Next {
+        let mut inside = self.lock();
+        let stepped = self.step(&mut inside, event, Some(call));
+        drop(inside);
+        wake(stepped.woken);
+        stepped.mine.unwrap_or(Next::GiveUp(GaveUp::Rejected, None))
+    }
+
+    /// One step of the loop. What is to be done for `mine` is returned; the other calls are to be woken.
+    fn step(&self, inside: &mut Inside, event: &Event, mine: Option<CallNumber>) -> Stepped {
+        let now = self.now();
+        let mut steps = std::mem::take(&mut inside.steps);
+        steps.clear();
+        inside.machine.step(event, now, &mut steps);
+        if let Some(recorder) = &self.recorder {
+            recorder.note(self.lineage, now, event, &steps);
+        }
+        let mut stepped = Stepped::default();
+        for step in &steps {
+            let (call, next) = match step {
+                Step::Try { call, runner, attempt } => {
+                    let known = inside.members.get(runner.index()).and_then(Option::as_ref);
+                    // The loop tries members only, and is told of changes under the same lock.
+                    let Some(member) = known else { continue };
+                    (*call, Next::Try { runner: Arc::clone(member), attempt: *attempt })
+                }
+                Step::GiveUp { call, why, retry_after } => (*call, Next::GiveUp(*why, *retry_after)),
+                Step::Wait { call } => {
+                    let (sender, receiver) = oneshot::channel();
+                    inside.waiting.insert(*call, sender);
+                    (*call, Next::Wait(Woken(receiver)))
+                }
+                Step::AskRoom { runner } => {
+                    self.ask_room(inside, *runner);
+                    continue;
+                }
+                Step::Probe { runner } => {
+                    self.probe(inside, *runner);
+                    continue;
+                }
+            };
+            let sender = if matches!(step, Step::Wait { .. }) { None } else { inside.waiting.remove(&call) };
+            if mine == Some(call) {
+                stepped.mine = Some(next);
+            } else if let Some(sender) = sender {
+                stepped.woken.push((sender, next));
+            }
+        }
+        if let Event::ClientGone { call } = event {
+            inside.waiting.remove(call);
+        }
+        inside.steps = steps;
+        let next_timer = inside.machine.next_timer().map_or(u64::MAX, Moment::as_nanos);
+        if next_timer < self.timer_at.load(Ordering::Relaxed) {
+            self.timer_moved.notify_one();
+        }
+        self.metrics.waiting(inside.machine.queue().len());
+        stepped
+    }
+
+    // === questions to runners ===
+
+    fn ask_room(&self, inside: &Inside, place: RunnerPlace) {
+        let Some(Some(_member)) = inside.members.get(place.index()) else { return };
+        let this = Weak::clone(&self.this);
+        let asking = async move {
+            if let Some(live) = this.upgrade() {
+                live.tell(&Event::NoRoom { runner: place, again_after: Duration::from_millis(50) });
+            }
+        };
+        tokio::spawn(self.end.clone().run_until_cancelled_owned(asking));
+    }
+
+    fn probe(&self, inside: &Inside, place: RunnerPlace) {
+        let Some(Some(_member)) = inside.members.get(place.index()) else { return };
+        let this = Weak::clone(&self.this);
+        let asking = async move {
+            if let Some(live) = this.upgrade() {
+                live.tell(&Event::ProbeFailed { runner: place });
+            }
+        };
+        tokio::spawn(self.end.clone().run_until_cancelled_owned(asking));
+    }
+
+    // === homes ===
+
+    /// Makes the ring of the runners as they are: at once if they are few and calls wait for it, else off the request path. Until it is done the
+    /// former one decides.
+    fn make_ring(&self, is_first: bool) {
+        const FEW: usize = 64;
+        let (members, former) = self.lock().machine.ring_members();
+        let version = self.told_version.load(Ordering::Acquire);
+        let this = Weak::clone(&self.this);
+        let make = move || {
+            let ring = Arc::new(HomeRing::make(&members, former.as_deref()));
+            let Some(live) = this.upgrade() else { return };
+            let mut inside = live.lock();
+            // A later change makes its own.
+            if live.told_version.load(Ordering::Acquire) == version {
+                inside.machine.hand_over(ring);
+                let woken = live.step(&mut inside, &Event::HomesMade, None).woken;
+                drop(inside);
+                wake(woken);
+            } else {
+                inside.ring_is_stale = true;
+                let snapshot = inside.snapshot.version();
+                drop(inside);
+                if snapshot == live.told_version.load(Ordering::Acquire) {
+                    live.lock().ring_is_stale = false;
+                    live.make_ring(false);
+                }
+            }
+        };
+        if is_first && self.lock().members.len() <= FEW {
+            make();
+        } else {
+            // Not waited for: it ends by itself.
+            tokio::task::spawn_blocking(make);
+        }
+    }
+
+    // === time ===
+
+    fn now(&self) -> Moment {
+        self.moment(Instant::now())
+    }
+
+    fn moment(&self, at: Instant) -> Moment {
+        let nanos = at.saturating_duration_since(self.epoch).as_nanos();
+        Moment::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for LiveLoop {
+    fn drop(&mut self) {
+        self.end.cancel();
+        if let Some(recorder) = &self.recorder {
+            recorder.flush();
+        }
+    }
+}
+
+/// What one step brought.
+#[derive(Default)]
+struct Stepped {
+    mine: Option<Next>,
+    woken: Vec<(oneshot::Sender<Next>, Next)>,
+}
+
+fn wake(woken: Vec<(oneshot::Sender<Next>, Next)>) {
+    for (sender, next) in woken {
+        // Who does not listen any more is about to say that it is gone.
+        let _ = sender.send(next);
+    }
+}
+
+impl Inside {
+    /// Takes over one change of the pool, and tells it as the loop knows it.
+    fn note(&mut self, change: &SnapshotChange) -> RunnerChange {
+        let (place, member) = match change {
+            SnapshotChange::Joined(place, member) | SnapshotChange::Changed(place, member) => (*place, Some(member)),
+            SnapshotChange::Left(place, _) => (*place, None),
+        };
+        if self.members.len() <= place.index() {
+            self.members.resize(place.index() + 1, None);
+        }
+        let former = std::mem::replace(&mut self.members[place.index()], member.cloned());
+        let is_listed = |member: &Arc<Member>| member.weight > 0;
+        self.ring_is_stale |=
+            former.as_ref().map(is_listed) != member.map(is_listed) || !matches!(change, SnapshotChange::Changed(..));
+        match member {
+            None => RunnerChange::Left { runner: place },
+            Some(member) => RunnerChange::Set {
+                runner: place,
+                facts: RunnerFacts {
+                    name: member.id.as_str().to_owned(),
+                    weight: member.weight,
+                    admission: match member.admission {
+                        pool::Admission::Open => Admission::Open,
+                        pool::Admission::OneProbe => Admission::OneProbe,
+                        pool::Admission::Closed(_) => Admission::Closed,
+                    },
+                    max_in_flight: member.terms.max_in_flight,
+                    slots: member.terms.slots,
+                },
+            },
+        }
+    }
+}
+
+/// Tells the loop when its timers are due.
+async fn keep_time(live: Weak<LiveLoop>) {
+    loop {
+        let Some(strong) = live.upgrade() else { return };
+        let next = strong.lock().machine.next_timer();
+        let nanos = next.map_or(u64::MAX, Moment::as_nanos);
+        strong.timer_at.store(nanos, Ordering::Relaxed);
+        let epoch = strong.epoch;
+        let moved = strong.timer_moved.notified();
+        match next {
+            Some(at) => {
+                tokio::select! {
+                    () = tokio::time::sleep_until(epoch + Duration::from_nanos(at.as_nanos())) => {
+                        strong.tell(&Event::Timer);
+                        if let Some(recorder) = &strong.recorder {
+                            recorder.flush();
+                        }
+                    }
+                    () = moved => {}
+                }
+            }
+            None => moved.await,
+        }
+    }
+}
+
+/// Tells the loop of every change of the pool.
+async fn follow_pool(live: Weak<LiveLoop>) {
+    let Some(mut changes) = live.upgrade().and_then(|live| live.pool.changes()) else { return };
+    loop {
+        {
+            let Some(live) = live.upgrade() else { return };
+            if let Some(snapshot) = live.pool.current() {
+                live.follow(&snapshot);
+            }
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Tells the loop what runners say about themselves.
+async fn listen(live: Weak<LiveLoop>, mut reports: broadcast::Receiver<RunnerReport>) {
+    loop {
+        let report = match reports.recv().await {
+            Ok(report) => report,
+            Err(broadcast::error::RecvError::Lagged(_)) => continue,
+            Err(broadcast::error::RecvError::Closed) => return,
+        };
+        let Some(live) = live.upgrade() else { return };
+        let warm = {
+            let inside = live.lock();
+            let number = |name: &String| inside.functions.get(name.as_str()).map(|(number, _)| *number);
+            report.warm_workers.iter().filter_map(|(name, idle)| Some((number(name)?, *idle))).collect()
+        };
+        live.tell(&Event::Reported { runner: report.place, in_flight: report.load.in_flight, slots: report.load.slots, warm });
+    }
+}

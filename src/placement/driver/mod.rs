@@ -1,0 +1,370 @@
+//! The driver: gives the placing loop its events and does what it says. Thin and dull on purpose: what is decided, is decided in
+//! [`super::placing_loop`] and in the placers.
+//!
+//! * [`Placement`] takes one call through: it asks the pool, tries runners, waits, counts.
+//! * [`live`] holds a loop behind a short lock, wakes the calls it hands slots to, and tells it what the pool and the clock do.
+//! * [`recorder`] writes events and steps down, when that is wanted.
+
+mod live;
+mod recorder;
+mod tally;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use self::live::{LiveLoop, Next};
+use self::recorder::Recorder;
+pub use self::recorder::{RecordHead, RecordLine};
+pub use self::tally::Report;
+use self::tally::Tally;
+use super::config::{PlacementConfig, Times};
+use super::event::{EndedHow, GaveUp, RefusedKind, RunnerNews, StartKind};
+use super::metrics::PlacementMetrics;
+use super::not_placed::NotPlaced;
+use super::placers::Placer;
+use crate::model::{Call, CallKind, FunctionName};
+use crate::pool::{Fault, PoolAnswer, PoolError, RunnerPool, Snapshot};
+use crate::protocol::RefusalReason;
+use crate::runner::http::AnswerFacts;
+use crate::runner::{AnswerBody, Attempt, BodyEnd, CallBody, CallError, Refused, RefusedWhy, RunnerCall};
+use crate::telemetry::trace::{SpanKind, Tracer};
+
+/// Places calls: one pool, and the strategies that the configuration names.
+#[derive(Clone)]
+pub struct Placement {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: Arc<dyn RunnerPool>,
+    config: PlacementConfig,
+    times: Times,
+    placer: Option<MakePlacer>,
+    /// What the strategy of one's own is called.
+    custom_name: Option<&'static str>,
+    metrics: Arc<PlacementMetrics>,
+    tracer: Tracer,
+    recorder: Option<Arc<Recorder>>,
+    /// One loop for each lineage of snapshots; nearly always one. Protects the list, which changes when a lineage is first seen.
+    loops: Mutex<Vec<Arc<LiveLoop>>>,
+}
+
+/// Makes the placer of a loop: for strategies of one's own.
+pub type MakePlacer = Arc<dyn Fn() -> Box<dyn Placer> + Send + Sync>;
+
+/// How a placement ended, and what it took.
+#[derive(Debug)]
+pub struct Placed {
+    /// How it ended.
+    pub result: PlacedResult,
+    /// What it took.
+    pub report: Report,
+}
+
+/// The answer or the call's error, if a runner took the call; why not, if none did.
+pub type PlacedResult = Result<Result<http::Response<AnswerBody>, CallError>, NotPlaced>;
+
+/// Lineages whose loops are kept although no call is in them.
+const KEPT_LOOPS: usize = 64;
+
+impl Placement {
+    /// Places calls onto `pool` by `config`.
+    ///
+    /// # Errors
+    /// The file that is to be recorded to cannot be opened.
+    pub fn new(
+        pool: Arc<dyn RunnerPool>,
+        config: &PlacementConfig,
+        metrics: PlacementMetrics,
+        tracer: Tracer,
+    ) -> std::io::Result<Self> {
+        Self::with_placer(pool, config, metrics, tracer, None)
+    }
+
+    /// The same, with a strategy of one's own for all functions.
+    ///
+    /// # Errors
+    /// The file that is to be recorded to cannot be opened.
+    pub fn with_placer(
+        pool: Arc<dyn RunnerPool>,
+        config: &PlacementConfig,
+        metrics: PlacementMetrics,
+        tracer: Tracer,
+        placer: Option<MakePlacer>,
+    ) -> std::io::Result<Self> {
+        let recorder = config.record.as_deref().map(Recorder::open).transpose()?.map(Arc::new);
+        let shared = Shared {
+            pool,
+            times: config.times(),
+            config: config.clone(),
+            custom_name: placer.as_ref().map(|make| make().name()),
+            placer,
+            metrics: Arc::new(metrics),
+            tracer,
+            recorder,
+            loops: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// The pool it places onto.
+    pub fn pool(&self) -> &Arc<dyn RunnerPool> {
+        &self.shared.pool
+    }
+
+    /// The name of a function's strategy.
+    pub fn placer_name(&self, function: &FunctionName) -> &'static str {
+        self.shared.custom_name.unwrap_or_else(|| self.shared.config.placer_of(function).as_str())
+    }
+
+    /// How many calls wait for a runner.
+    pub fn waiting(&self) -> usize {
+        self.loops().iter().map(|live| live.waiting()).sum()
+    }
+
+    /// Places one call: blocks until it ran (to the head of its answer) or could not be placed.
+    ///
+    /// Dropping the future withdraws the call at once, during an attempt too: it is counted as cancelled by its client.
+    pub async fn place(&self, call: &Call, body: &CallBody) -> Placed {
+        let mut report = Report::default();
+        let result = self.place_into(call, body, &mut report).await;
+        Placed { result, report }
+    }
+
+    /// The same, with the report where it is also there when the future was dropped.
+    pub async fn place_into(&self, call: &Call, body: &CallBody, report: &mut Report) -> PlacedResult {
+        let shared = &*self.shared;
+        let timeout = match call.kind {
+            CallKind::Sync => shared.times.placer_timeout,
+            CallKind::Detached => shared.times.detached_placer_timeout,
+        };
+        let began = Instant::now();
+        let until = Until { placer_timeout: began + timeout, deadline: call.deadline.map(Instant::from_std) };
+        let mut tally = Tally::begin(&shared.metrics, call, self.placer_name(call.function.name()), &shared.tracer, report);
+        let answer = match self.runners(call, &until, &mut tally).await {
+            Ok(answer) => answer,
+            Err(end) => return tally.not_placed(end),
+        };
+        let mut pool_error = answer.error;
+        let live = self.live(&answer.snapshot);
+        let (guard, mut next) = live.arrive(&shared.config, call, &until, body.length().unwrap_or(0));
+        loop {
+            next = match next {
+                Next::Try { runner, attempt } => {
+                    tally.attempt_begins(&runner.id, attempt);
+                    let mut span = shared.tracer.span("attempt", SpanKind::Client, tally.trace());
+                    span.text("runpool.runner", runner.id.as_str());
+                    span.number("runpool.attempt", i64::from(attempt));
+                    let attempt = RunnerCall { call, body, attempt, trace: *span.context() };
+                    match runner.runner.try_exec(attempt).await {
+                        Attempt::Committed(Ok(answer)) => {
+                            let committed = guard.committed(start_of(&answer), news_of(&answer));
+                            tally.explained(committed);
+                            let ends = move |end| match end {
+                                BodyEnd::Complete => guard.ended(EndedHow::Ok),
+                                BodyEnd::Broken => guard.ended(EndedHow::Failed),
+                                BodyEnd::Dropped => guard.ended(EndedHow::Withdrawn),
+                            };
+                            return tally.placed(Ok(answer.map(|body| body.at_end(ends))));
+                        }
+                        Attempt::Committed(Err(error)) => {
+                            span.fail(&error.detail);
+                            guard.ended(EndedHow::Failed);
+                            return tally.placed(Err(error));
+                        }
+                        Attempt::Refused(refused) => {
+                            span.text("runpool.refused", refused.why.as_str());
+                            tally.refused(&refused);
+                            tracing::debug!(call = %call.id, runner = %runner.id, why = %refused.why, "refused");
+                            let next = guard.refused(refused_kind(&refused.why), refused.retry_after, news_of_refusal(&refused));
+                            if !body.is_replayable() {
+                                return tally.not_placed(NotPlaced::BodyGone);
+                            }
+                            next
+                        }
+                    }
+                }
+                Next::Wait(woken) => {
+                    let waiting = Instant::now();
+                    let next = self.wait(call, &live, woken, &mut pool_error).await;
+                    tally.waited(waiting.elapsed());
+                    match next {
+                        Ok(next) => next,
+                        Err(end) => return tally.not_placed(end),
+                    }
+                }
+                Next::GiveUp(why, retry_after) => {
+                    tally.come_back(retry_after);
+                    let end = match (why, &pool_error) {
+                        (GaveUp::PlacerTimeout | GaveUp::NoRunner, Some(error)) => NotPlaced::PoolError(error.clone()),
+                        _ => why.into(),
+                    };
+                    return tally.not_placed(end);
+                }
+            };
+        }
+    }
+
+    /// The runners for a call; waits while there are none, unless that is the user's fault.
+    async fn runners(&self, call: &Call, until: &Until, tally: &mut Tally<'_>) -> Result<PoolAnswer, NotPlaced> {
+        let pool = &self.shared.pool;
+        let mut pause = Pause::new(self.shared.times.retry_all_delay);
+        let mut changes = pool.changes();
+        loop {
+            let answer = pool.runners(call).await;
+            if !answer.snapshot.is_empty() {
+                return Ok(answer);
+            }
+            tally.pool_was_empty();
+            if let Some(error) = &answer.error
+                && error.fault == Fault::User
+            {
+                return Err(NotPlaced::PoolFault(error.clone()));
+            }
+            let now = Instant::now();
+            if until.deadline.is_some_and(|deadline| deadline <= now) {
+                return Err(NotPlaced::DeadlineExceeded);
+            }
+            if until.placer_timeout <= now {
+                return Err(answer.error.map_or(NotPlaced::NoRunner, NotPlaced::PoolError));
+            }
+            let next = (now + pause.next()).min(until.placer_timeout).min(until.deadline.unwrap_or(until.placer_timeout));
+            match &mut changes {
+                Some(told) => {
+                    if let Ok(Err(_)) = tokio::time::timeout_at(until.end(), told.changed()).await {
+                        changes = None;
+                    }
+                }
+                None => tokio::time::sleep_until(next).await,
+            }
+            tally.waited(now.elapsed());
+        }
+    }
+
+    /// Waits for the loop's next word. A pool that does not tell when it changes is asked again meanwhile.
+    async fn wait(
+        &self,
+        call: &Call,
+        live: &Arc<LiveLoop>,
+        woken: live::Woken,
+        pool_error: &mut Option<PoolError>,
+    ) -> Result<Next, NotPlaced> {
+        if live.is_told_of_changes() {
+            return Ok(woken.await);
+        }
+        let mut woken = std::pin::pin!(woken);
+        let mut pause = Pause::new(self.shared.times.retry_all_delay);
+        loop {
+            tokio::select! {
+                next = &mut woken => return Ok(next),
+                () = tokio::time::sleep(pause.next()) => {
+                    let answer = self.shared.pool.runners(call).await;
+                    if answer.snapshot.is_empty()
+                        && let Some(error) = &answer.error
+                        && error.fault == Fault::User
+                    {
+                        return Err(NotPlaced::PoolFault(error.clone()));
+                    }
+                    *pool_error = answer.error;
+                    // Another lineage is another set of runners: the call stays with the one it waits for.
+                    if answer.snapshot.lineage() == live.lineage() {
+                        live.follow(&answer.snapshot);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The loop of a snapshot's lineage, told of the snapshot.
+    fn live(&self, snapshot: &Arc<Snapshot>) -> Arc<LiveLoop> {
+        let known = self.loops().iter().find(|live| live.lineage() == snapshot.lineage()).cloned();
+        let live = known.unwrap_or_else(|| self.begin_loop(snapshot));
+        live.follow(snapshot);
+        live
+    }
+
+    fn begin_loop(&self, snapshot: &Arc<Snapshot>) -> Arc<LiveLoop> {
+        let shared = &*self.shared;
+        let mut loops = self.loops();
+        // Somebody may have been faster.
+        if let Some(live) = loops.iter().find(|live| live.lineage() == snapshot.lineage()) {
+            return Arc::clone(live);
+        }
+        if loops.len() >= KEPT_LOOPS {
+            loops.retain(|live| Arc::strong_count(live) > 1);
+        }
+        let placer = shared.placer.as_ref().map(|make| make());
+        let live = LiveLoop::begin(
+            &shared.config,
+            placer,
+            Arc::clone(&shared.pool),
+            snapshot.lineage(),
+            Arc::clone(&shared.metrics),
+            shared.recorder.clone(),
+        );
+        loops.push(Arc::clone(&live));
+        live
+    }
+
+    fn loops(&self) -> std::sync::MutexGuard<'_, Vec<Arc<LiveLoop>>> {
+        self.shared.loops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// When placing a call ends.
+#[derive(Clone, Copy, Debug)]
+struct Until {
+    placer_timeout: Instant,
+    deadline: Option<Instant>,
+}
+
+impl Until {
+    fn end(&self) -> Instant {
+        self.deadline.map_or(self.placer_timeout, |deadline| deadline.min(self.placer_timeout))
+    }
+}
+
+/// Pauses between two questions to a pool that does not tell when it changes: longer and longer, up to a hundred times the first.
+struct Pause {
+    next: Duration,
+    longest: Duration,
+}
+
+impl Pause {
+    fn new(first: Duration) -> Self {
+        Self { next: first, longest: (first * 100).min(Duration::from_secs(1)).max(first) }
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.longest);
+        pause
+    }
+}
+
+fn start_of(_answer: &http::Response<AnswerBody>) -> StartKind {
+    StartKind::Unknown
+}
+
+fn news_of(answer: &http::Response<AnswerBody>) -> RunnerNews {
+    let facts = answer.extensions().get::<AnswerFacts>();
+    RunnerNews { load: facts.and_then(|facts| facts.load), lost_warm: Vec::new() }
+}
+
+fn news_of_refusal(refused: &Refused) -> RunnerNews {
+    RunnerNews { load: refused.load, lost_warm: Vec::new() }
+}
+
+const fn refused_kind(why: &RefusedWhy) -> RefusedKind {
+    match why {
+        RefusedWhy::Agent(RefusalReason::Busy) => RefusedKind::Busy,
+        RefusedWhy::Agent(RefusalReason::Memory) => RefusedKind::Memory,
+        RefusedWhy::Agent(RefusalReason::Draining) => RefusedKind::Draining,
+        RefusedWhy::Agent(RefusalReason::Starting | RefusalReason::UnknownFunction) => RefusedKind::Starting,
+        RefusedWhy::Status(_) => RefusedKind::Status,
+        RefusedWhy::Unreachable(_) => RefusedKind::Unreachable,
+        RefusedWhy::Closed => RefusedKind::Closed,
+    }
+}
