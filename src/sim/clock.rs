@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
 
 /// Events in the order of their time; those of one time in the order they were added, so that a run repeats exactly.
 #[derive(Debug)]
@@ -13,7 +12,7 @@ pub(super) struct EventQueue<E> {
 
 #[derive(Debug)]
 struct Entry<E> {
-    at: Instant,
+    at: u64,
     order: u64,
     event: E,
 }
@@ -23,12 +22,18 @@ impl<E> EventQueue<E> {
         Self { heap: BinaryHeap::new(), added: 0 }
     }
 
-    pub(super) fn add(&mut self, at: Instant, event: E) {
+    /// `event` happens at `at`, in nanoseconds since the run began.
+    pub(super) fn add(&mut self, at: u64, event: E) {
         self.heap.push(Reverse(Entry { at, order: self.added, event }));
         self.added += 1;
     }
 
-    pub(super) fn next(&mut self) -> Option<(Instant, E)> {
+    /// When the next event happens.
+    pub(super) fn next_at(&self) -> Option<u64> {
+        self.heap.peek().map(|Reverse(entry)| entry.at)
+    }
+
+    pub(super) fn next(&mut self) -> Option<(u64, E)> {
         self.heap.pop().map(|Reverse(entry)| (entry.at, entry.event))
     }
 }
