@@ -16,11 +16,12 @@ use super::clock::EventQueue;
 use super::measures::{Answered, RunRecord};
 use super::rule::Rule;
 use super::runner::{Admitted, Health, ModelRunner, Started, Visitor};
-use super::seam::{
+use crate::placement::{
     Admission, CallNumber, EndedHow, Event, FunctionFacts, FunctionNumber, Moment, RefusedKind, RunnerChange, RunnerFacts, RunnerNews,
-    RunnerPlace, StartKind, Step,
+    StartKind, Step,
 };
 use super::setup::{Dealing, FaultKind, Flows, Setup};
+use crate::pool::RunnerPlace;
 use super::workload::{ClosedLoop, ModelCall, ModelFunction, Workload};
 
 /// Where calls come from.
@@ -168,6 +169,7 @@ where
                 self.tell(balancer, &Event::Function { function: FunctionNumber(number), facts }, 0);
             }
             self.tell(balancer, &Event::RunnersChanged { changes: changes.clone() }, 0);
+            self.tell(balancer, &Event::HomesMade, 0);
         }
         for (index, fault) in self.setup.faults.iter().enumerate() {
             for (at, is_begin) in [(fault.from, true), (fault.until, false)] {
@@ -489,6 +491,7 @@ where
         let event = Event::RunnersChanged { changes: vec![change] };
         for balancer in 0..self.rules.len() {
             self.tell(balancer, &event, now);
+            self.tell(balancer, &Event::HomesMade, now);
         }
     }
 

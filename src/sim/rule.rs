@@ -1,7 +1,7 @@
 //! Who decides in a simulation: the product's placing loop, or a rule that is simulated for comparison.
 
 use super::runner::{ModelRunner, OnFull};
-use super::seam::{Event, Moment, Step};
+use crate::placement::{Event, Moment, PlacingLoop, Step};
 
 /// A balancer's rule: events in, steps out.
 pub trait Rule: Send {
@@ -16,5 +16,15 @@ pub trait Rule: Send {
     /// What runners do with a call that finds no slot.
     fn on_full(&self) -> OnFull {
         OnFull::Refuse
+    }
+}
+
+impl Rule for PlacingLoop {
+    fn step(&mut self, event: &Event, now: Moment, _truth: &[ModelRunner], steps: &mut Vec<Step>) {
+        Self::step(self, event, now, steps);
+    }
+
+    fn next_timer(&self) -> Option<Moment> {
+        Self::next_timer(self)
     }
 }

@@ -21,7 +21,7 @@ use room::Room;
 use sharing::SharedCores;
 use warm::{WarmWorkers, Worker};
 
-use super::seam::{FunctionNumber, RefusedKind, RunnerNews, StartKind};
+use crate::placement::{FunctionNumber, RefusedKind, RunnerNews, StartKind};
 use super::workload::ModelFunction;
 use crate::protocol::LoadReport;
 

@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use closed_loop::ClosedLoop;
 pub use day::{DayCut, read_days};
 pub use synthetic::{Arrivals, ColdStart, Popularity, Service, Synthetic};
-pub use trace::{TraceError, read_calls, read_functions};
+pub use trace::{TraceError, is_day_file, read_calls, read_functions};
 
 /// Nanoseconds of a minute: within one, the arrivals of a trace are uniform.
 pub(super) const MINUTE: u64 = 60_000_000_000;
