@@ -74,7 +74,7 @@ struct PoolArguments {
     #[arg(long, value_name = "RULE", default_value = "greedy-dual")]
     eviction: EvictionName,
     /// From the sending of an attempt to its refusal
-    #[arg(long, value_name = "TIME", default_value = "0.5ms", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "500us", value_parser = parse_duration)]
     rtt: Duration,
     /// How often runners tell their whole state; 0s is never
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_duration)]
