@@ -19,6 +19,7 @@ mod init;
 mod output;
 mod roles;
 mod runners;
+mod sim;
 mod status;
 mod table;
 mod warden;
@@ -64,6 +65,7 @@ enum Command {
     Functions(functions::FunctionsCommand),
     Check(check::CheckCommand),
     Config(config::ConfigCommand),
+    Sim(sim::SimCommand),
     Completions(completions::CompletionsCommand),
     #[command(hide = true)]
     Warden(warden::WardenCommand),
@@ -91,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Functions(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Config(command) => command.run(),
+        Command::Sim(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Warden(command) => Ok(command.run()),
         Command::DemoFunction(command) => command.run(),
@@ -155,6 +158,6 @@ mod tests {
         let cli = Cli::command();
         let names: Vec<&str> =
             cli.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).collect();
-        assert_eq!(names, ["up", "lb", "runner", "call", "status", "runners", "functions", "check", "config", "completions"]);
+        assert_eq!(names, ["up", "lb", "runner", "call", "status", "runners", "functions", "check", "config", "sim", "completions"]);
     }
 }

@@ -218,7 +218,7 @@ fn case_4_simple_list_user_error() {
         let placed = place(&placement(choice, pool.clone()), &call()).await;
         assert_eq!(placed.result.unwrap_err(), NotPlaced::PoolFault(error(Fault::User)));
         assert_eq!(pool.asked(), 3);
-        assert!(runners.iter().all(|runner| (1..=2).contains(&runner.tried())));
+        assert!(runners.iter().all(|runner| (1..=3).contains(&runner.tried())));
     });
 }
 

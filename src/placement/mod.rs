@@ -33,7 +33,7 @@ pub use event::{
     Admission, CallNumber, EndedHow, Event, FunctionFacts, FunctionNumber, GaveUp, RefusedKind, RunnerChange, RunnerFacts,
     RunnerNews, StartKind, Step,
 };
-pub use homes::{HomeRing, Homes};
+pub use homes::{HomeRing, Homes, RingMember};
 pub use metrics::PlacementMetrics;
 pub use moment::Moment;
 pub use not_placed::NotPlaced;
