@@ -104,6 +104,7 @@ impl PoolConfig {
             idle_timeout: self.idle_timeout.unwrap_or_else(|| self.protocol.default_idle_timeout()),
             max_idle_connections: self.max_idle_connections,
             refusal_statuses: self.refusal_statuses.clone(),
+            ..HttpRunnerSettings::new(self.protocol)
         }
     }
 }

@@ -23,6 +23,16 @@ pub const REFUSED: HeaderName = HeaderName::from_static("runpool-refused");
 pub const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 /// From the agent, on everything: how full it is.
 pub const LOAD: HeaderName = HeaderName::from_static("runpool-load");
+/// From the agent, on the answer of a call that a process had: whether that was warm, or what its start cost.
+pub const START: HeaderName = HeaderName::from_static("runpool-start");
+/// From the agent, on everything: the warm workers that it lost last.
+pub const LOST: HeaderName = HeaderName::from_static("runpool-lost");
+/// From the agent: a slot that it lends, and for how long. To the agent: the token of the slot that was lent for this call.
+pub const ROOM: HeaderName = HeaderName::from_static("runpool-room");
+/// To the agent, when asking for room: which balancer asks.
+pub const BALANCER: HeaderName = HeaderName::from_static("runpool-balancer");
+/// From the agent, on `GET /load`: milliseconds that calls take which come when it is as full as it is now.
+pub const LATENCY: HeaderName = HeaderName::from_static("runpool-latency");
 /// On an answer that runpool made itself: the outcome's word. Its absence means that the function answered.
 pub const OUTCOME: HeaderName = HeaderName::from_static("runpool-outcome");
 /// From the agent: time spent before and in the function (W3C Server Timing).

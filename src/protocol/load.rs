@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 /// How full an agent was when it wrote the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadReport {
-    /// Calls in its slots, the answered one included until its last byte is out.
+    /// Calls in its slots, and slots that are lent to a balancer which waited for one ([`RoomGrant`](super::RoomGrant)). On an answer the
+    /// answered call counts, also if its slot is free already: it is free before the last byte is out, and whoever has read that takes
+    /// one off.
     pub in_flight: u32,
     /// Slots.
     pub slots: u32,
-    /// Idle workers of the function that was asked for.
+    /// Idle workers of the function that was asked for. On a function's answer the worker that answers does not count, also if it is
+    /// idle already: whoever has read the last byte adds it. On a refusal and on an error all that are idle count.
     pub warm: u32,
 }
 

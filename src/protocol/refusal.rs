@@ -10,8 +10,10 @@ use super::headers::{REFUSED, RETRY_AFTER_MS};
 /// Why an agent refused a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefusalReason {
-    /// Every slot, or every slot of this function, is taken.
+    /// Every slot is taken, or lent to a balancer that waited for it.
     Busy,
+    /// The function runs here as many times as it may; calls of others may be taken.
+    FunctionBusy,
     /// No room for another worker, and nothing idle could be evicted.
     Memory,
     /// The agent's gate is closed: it will end.
@@ -24,12 +26,14 @@ pub enum RefusalReason {
 
 impl RefusalReason {
     /// Every reason.
-    pub const ALL: [Self; 5] = [Self::Busy, Self::Memory, Self::Draining, Self::Starting, Self::UnknownFunction];
+    pub const ALL: [Self; 6] =
+        [Self::Busy, Self::FunctionBusy, Self::Memory, Self::Draining, Self::Starting, Self::UnknownFunction];
 
     /// The word in the header `runpool-refused`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Busy => "busy",
+            Self::FunctionBusy => "function-busy",
             Self::Memory => "memory",
             Self::Draining => "draining",
             Self::Starting => "starting",

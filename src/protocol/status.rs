@@ -35,6 +35,9 @@ pub struct AgentStatus {
     pub memory_used: ByteSize,
     /// Idle workers by function name.
     pub warm_workers: BTreeMap<String, u32>,
+    /// The number of the newest loss of an idle worker ([`LostWarm`](super::LostWarm)) that `warm_workers` has taken in.
+    #[serde(default)]
+    pub lost_seq: u64,
 
     /// Calls in slots now.
     pub active_request_count: u64,

@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use super::body::AnswerBody;
+use super::http::AnswerFacts;
 use crate::model::Outcome;
-use crate::protocol::{LoadReport, RefusalReason};
+use crate::protocol::{LoadReport, LostWarm, RefusalReason};
 
 /// How one attempt ended. See the commit point in the floor's page.
 #[derive(Debug)]
@@ -26,12 +27,14 @@ pub struct Refused {
     pub retry_after: Option<Duration>,
     /// How full the runner is, if it said so.
     pub load: Option<LoadReport>,
+    /// The warm workers that it lost last, if it said so.
+    pub lost: Option<LostWarm>,
 }
 
 impl Refused {
     /// A refusal that came with nothing else.
     pub const fn new(why: RefusedWhy) -> Self {
-        Self { why, retry_after: None, load: None }
+        Self { why, retry_after: None, load: None, lost: None }
     }
 }
 
@@ -61,7 +64,7 @@ impl RefusedWhy {
 
     /// Whether the runner is full, rather than broken, ending or unknown: Fn's *busy*, against its *retry error*.
     pub const fn is_busy(&self) -> bool {
-        matches!(self, Self::Agent(RefusalReason::Busy | RefusalReason::Memory) | Self::Status(_))
+        matches!(self, Self::Agent(RefusalReason::Busy | RefusalReason::FunctionBusy | RefusalReason::Memory) | Self::Status(_))
     }
 }
 
@@ -84,11 +87,13 @@ pub struct CallError {
     pub outcome: Outcome,
     /// What happened, for the client to read.
     pub detail: String,
+    /// What the runner told beside it, if it answered at all. On the heap, as failures are rare and this is large.
+    pub facts: Option<Box<AnswerFacts>>,
 }
 
 impl CallError {
     /// An error with this outcome and text.
     pub fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { outcome, detail: detail.into() }
+        Self { outcome, detail: detail.into(), facts: None }
     }
 }

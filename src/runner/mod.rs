@@ -13,19 +13,23 @@ mod body;
 pub(crate) mod doubles;
 mod gate;
 pub mod http;
+mod room;
 mod view;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 pub use attempt::{Attempt, CallError, Refused, RefusedWhy};
 pub use body::{AnswerBody, BodyEnd, BodyError, CallBody, RequestBody, StreamingBody};
 pub use gate::{Gate, Session};
+pub use http::AnswerFacts;
+pub use room::{NoRoom, Probe, Room};
 pub use view::{Noted, RunnerView};
 
 use crate::model::Call;
-use crate::protocol::AgentStatus;
+use crate::protocol::{AgentStatus, RoomToken};
 
 /// What one attempt gives to a runner.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +40,8 @@ pub struct RunnerCall<'a> {
     pub body: &'a CallBody,
     /// This attempt's number, from 1.
     pub attempt: u32,
+    /// The slot that the runner has lent for this call, if it was asked for one.
+    pub room: Option<RoomToken>,
     /// The trace context that the runner's work belongs under.
     pub trace: crate::model::TraceContext,
 }
@@ -83,6 +89,27 @@ pub trait Runner: Send + Sync + fmt::Debug {
     /// # Errors
     /// The runner has no status, could not be reached, or answered nonsense. Safe to drop at any time.
     async fn status(&self) -> Result<AgentStatus, StatusError>;
+
+    /// Asks the runner for a slot for one call, and waits for it for `wait` (whole milliseconds). Of one balancer one request waits at a
+    /// runner; a newer one ends the older.
+    ///
+    /// Dropping the future gives the place in the runner's queue up.
+    ///
+    /// # Errors
+    /// There is no room, or the runner cannot be asked, which is always so for one that does not implement this.
+    async fn ask_room(&self, wait: Duration) -> Result<Room, NoRoom> {
+        let _ = wait;
+        Err(NoRoom::Unsupported { address: self.address().to_owned() })
+    }
+
+    /// Asks the runner how full it is and how fast: much cheaper than [`status`](Self::status).
+    ///
+    /// # Errors
+    /// The runner cannot be asked (always so for one that does not implement this), could not be reached, or answered nonsense. Safe to drop
+    /// at any time.
+    async fn probe(&self) -> Result<Probe, StatusError> {
+        Err(StatusError::Unsupported { address: self.address().to_owned() })
+    }
 
     /// Refuses new attempts, waits for the running ones, closes the connections. Calling it again waits again.
     /// Dropping the future leaves the runner closed to new attempts.

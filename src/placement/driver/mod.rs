@@ -157,7 +157,7 @@ impl Placement {
                     let mut span = shared.tracer.span("attempt", SpanKind::Client, tally.trace());
                     span.text("runpool.runner", runner.id.as_str());
                     span.number("runpool.attempt", i64::from(attempt));
-                    let attempt = RunnerCall { call, body, attempt, trace: *span.context() };
+                    let attempt = RunnerCall { call, body, attempt, room: None, trace: *span.context() };
                     match runner.runner.try_exec(attempt).await {
                         Attempt::Committed(Ok(answer)) => {
                             let committed = guard.committed(start_of(&answer), news_of(&answer));
@@ -360,6 +360,7 @@ fn news_of_refusal(refused: &Refused) -> RunnerNews {
 const fn refused_kind(why: &RefusedWhy) -> RefusedKind {
     match why {
         RefusedWhy::Agent(RefusalReason::Busy) => RefusedKind::Busy,
+        RefusedWhy::Agent(RefusalReason::FunctionBusy) => RefusedKind::FunctionBusy,
         RefusedWhy::Agent(RefusalReason::Memory) => RefusedKind::Memory,
         RefusedWhy::Agent(RefusalReason::Draining) => RefusedKind::Draining,
         RefusedWhy::Agent(RefusalReason::Starting | RefusalReason::UnknownFunction) => RefusedKind::Starting,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ::http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::answer::{Ended, drain, read_at_most};
+use super::answer::{AnswerFacts, Ended, drain, read_at_most};
 use super::connections::{Connection, Connections};
 use super::exchange::{Exchange, exchange};
 use super::outgoing::{HeldBack, OutgoingBody};
@@ -99,9 +99,10 @@ async fn read(
 ) -> Ended {
     let headers = response.headers();
     if let Some(refusal) = Refusal::read(response.status(), headers) {
-        let load = headers.get(LOAD).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+        let AnswerFacts { load, lost, .. } = AnswerFacts::read(headers);
         drain(response.into_body(), connection, connections).await;
-        return Ended::Refused(Refused { why: RefusedWhy::Agent(refusal.reason), retry_after: refusal.retry_after, load });
+        let Refusal { reason, retry_after } = refusal;
+        return Ended::Refused(Refused { why: RefusedWhy::Agent(reason), retry_after, load, lost });
     }
     let Some(word) = headers.get(OUTCOME) else {
         if is_unparsed(response.status(), headers) {
@@ -119,7 +120,7 @@ async fn read(
         Some(outcome) => outcome,
         None => Outcome::Internal,
     };
-    let status = response.status();
+    let (status, facts) = (response.status(), AnswerFacts::read(headers));
     let document = tokio::time::timeout(settings.attempt_timeout, read_at_most(response.into_body(), LONGEST_PROBLEM)).await;
     let problem = match &document {
         Ok(Ok(bytes)) => serde_json::from_slice::<Problem>(bytes).ok(),
@@ -132,5 +133,5 @@ async fn read(
         || format!("runner {} answered {status} with the outcome `{word}` and no text that says more", connections.address()),
         |problem| problem.detail().to_owned(),
     );
-    Ended::Failed(CallError::new(outcome, detail))
+    Ended::Failed(CallError { facts: Some(Box::new(facts)), ..CallError::new(outcome, detail) })
 }

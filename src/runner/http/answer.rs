@@ -11,15 +11,19 @@ use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::connections::{Connection, Connections};
-use crate::protocol::headers::{LOAD, SERVER_TIMING};
-use crate::protocol::{LoadReport, ServerTiming, remove_hop_by_hop, remove_internal};
+use crate::protocol::headers::{LOAD, LOST, SERVER_TIMING, START};
+use crate::protocol::{LoadReport, LostWarm, ServerTiming, WorkerStart, remove_hop_by_hop, remove_internal};
 use crate::runner::{BodyError, CallError, Refused};
 
 /// What is known beside an answer; in the extensions of every answer of a runner. A plain server says nothing of itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerFacts {
     /// How full the agent was.
     pub load: Option<LoadReport>,
+    /// Whether its worker was warm.
+    pub start: Option<WorkerStart>,
+    /// The warm workers that the agent lost last.
+    pub lost: Option<LostWarm>,
     /// Where the time went.
     pub timing: Option<ServerTiming>,
     /// How long the attempt waited for a connection to be made; zero if one was kept.
@@ -32,6 +36,8 @@ impl AnswerFacts {
         let text = |name| headers.get(name).and_then(|value: &::http::HeaderValue| value.to_str().ok());
         Self {
             load: text(LOAD).and_then(|text| text.parse().ok()),
+            start: text(START).and_then(|text| text.parse().ok()),
+            lost: text(LOST).and_then(|text| text.parse().ok()),
             timing: text(SERVER_TIMING).and_then(ServerTiming::parse),
             connecting: Duration::ZERO,
         }
@@ -119,20 +125,33 @@ mod tests {
 
     #[test]
     fn facts_are_read_and_nonsense_is_none() {
-        let said = headers(&[("runpool-load", "inflight=1, slots=2, warm=3"), ("server-timing", "sched;dur=1.5, exec;dur=2")]);
+        let said = headers(&[
+            ("runpool-load", "inflight=1, slots=2, warm=3"),
+            ("runpool-start", "cold;dur=403.2"),
+            ("runpool-lost", "seq=17; a, b*2"),
+            ("server-timing", "sched;dur=1.5, exec;dur=2"),
+        ]);
         let facts = AnswerFacts::read(&said);
         assert_eq!(facts.load, Some(LoadReport { in_flight: 1, slots: 2, warm: 3 }));
+        assert_eq!(facts.start, Some(WorkerStart::Cold(Duration::from_micros(403_200))));
+        assert_eq!(facts.lost.map(|lost| lost.newest()), Some(17));
         assert_eq!(facts.timing.map(|timing| timing.scheduling), Some(Duration::from_micros(1_500)));
-        let nonsense = headers(&[("runpool-load", "full"), ("server-timing", "cache;desc=hit")]);
+        let nonsense = headers(&[
+            ("runpool-load", "full"),
+            ("runpool-start", "lukewarm"),
+            ("runpool-lost", "all"),
+            ("server-timing", "cache;desc=hit"),
+        ]);
         assert_eq!(AnswerFacts::read(&nonsense), AnswerFacts::default());
     }
 
     proptest! {
         #[test]
-        fn no_header_makes_the_reader_panic(load in "[ -~]*", timing in "[ -~]*") {
+        fn no_header_makes_the_reader_panic(load in "[ -~]*", timing in "[ -~]*", lost in "[ -~]*") {
             let mut map = HeaderMap::new();
             map.insert(LOAD, load.parse().unwrap());
             map.insert(SERVER_TIMING, timing.parse().unwrap());
+            map.insert(LOST, lost.parse().unwrap());
             let _ = AnswerFacts::read(&map);
         }
     }

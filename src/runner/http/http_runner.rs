@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::http::StatusCode;
 use async_trait::async_trait;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::address::{InvalidAddress, RunnerAddress};
 use super::answer::{AnswerFacts, Ended, clean};
@@ -15,11 +16,12 @@ use super::leave::{Leave, Way};
 use super::metrics::RunnerMetrics;
 use super::record::{Ending, InFlight, Record};
 use super::settings::{HttpRunnerSettings, Protocol};
-use super::{agent, plain, question};
+use super::{agent, plain, question, room};
 use crate::model::Outcome;
 use crate::protocol::{AgentStatus, RefusalReason};
 use crate::runner::{
-    AnswerBody, Attempt, CallError, Gate, Refused, RefusedWhy, Runner, RunnerCall, RunnerView, Session, StatusError,
+    AnswerBody, Attempt, CallError, Gate, NoRoom, Probe, Refused, RefusedWhy, Room, Runner, RunnerCall, RunnerView, Session,
+    StatusError,
 };
 
 /// A runner that is reached over HTTP: an agent, or a plain server.
@@ -33,6 +35,8 @@ pub struct HttpRunner {
     gate: Arc<Gate>,
     record: Arc<Record>,
     leave: Leave,
+    /// Cancelled by the close: who waits for room then waits no more, and its connection can end.
+    closing: CancellationToken,
 }
 
 impl HttpRunner {
@@ -49,7 +53,7 @@ impl HttpRunner {
             max_idle: settings.max_idle_connections,
         };
         let connections = Arc::new(Connections::new(address, limits, Arc::clone(&record)));
-        Ok(Self { settings, connections, gate: Gate::new(), record, leave: Leave::default() })
+        Ok(Self { settings, connections, gate: Gate::new(), record, leave: Leave::default(), closing: CancellationToken::new() })
     }
 
     /// The settings it was made with.
@@ -138,8 +142,29 @@ impl Runner for HttpRunner {
         serde_json::from_slice(&body).map_err(|error| self.malformed(error))
     }
 
+    async fn ask_room(&self, wait: Duration) -> Result<Room, NoRoom> {
+        let address = || self.address().to_owned();
+        if self.settings.protocol == Protocol::Plain {
+            return Err(NoRoom::Unsupported { address: address() });
+        }
+        let asking = room::ask_room(&self.connections, &self.settings.balancer, wait, self.settings.attempt_timeout);
+        // Not inside the gate: a close must not wait for a long poll.
+        match self.closing.run_until_cancelled(asking).await {
+            Some(result) => result,
+            None => Err(NoRoom::Unreachable { address: address(), reason: "it was closed on our side".to_owned() }),
+        }
+    }
+
+    async fn probe(&self) -> Result<Probe, StatusError> {
+        if self.settings.protocol == Protocol::Plain {
+            return Err(StatusError::Unsupported { address: self.address().to_owned() });
+        }
+        room::probe(&self.connections, self.settings.attempt_timeout).await
+    }
+
     async fn close(&self) {
         self.gate.close();
+        self.closing.cancel();
         self.gate.drained().await;
         self.connections.close().await;
     }
@@ -209,6 +234,9 @@ impl<'a> UnderWay<'a> {
 
     fn fail(&self, error: CallError) -> Attempt {
         self.record.failed(&error);
+        if let Some(load) = error.facts.as_ref().and_then(|facts| facts.load) {
+            self.record.loaded(load);
+        }
         Attempt::Committed(Err(error))
     }
 }

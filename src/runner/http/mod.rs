@@ -11,7 +11,7 @@
 //!
 //! Where to start: `http_runner` is the face. `agent` and `plain` run one attempt, each in its protocol: they let `request` write the head,
 //! hand it to `exchange`, and read the answer. `exchange` finds a connection in `connections` and waits for the head as long as `patience`
-//! says. `question` asks an agent something that is no call.
+//! says. `question` asks an agent something that is no call; `room` asks it for a slot, or how full it is.
 //!
 //! It knows HTTP/1.1 over TCP only, one call at a time on a connection. It must not import pools or placers.
 
@@ -30,6 +30,7 @@ mod plain;
 mod question;
 mod record;
 mod request;
+mod room;
 mod settings;
 
 #[cfg(test)]

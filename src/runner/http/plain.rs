@@ -36,7 +36,7 @@ pub(super) async fn attempt(
             }
             let retry_after = retry_after(headers);
             drain(response.into_body(), connection, connections).await;
-            Ended::Refused(Refused { why: RefusedWhy::Status(status.as_u16()), retry_after, load: None })
+            Ended::Refused(Refused { why: RefusedWhy::Status(status.as_u16()), retry_after, load: None, lost: None })
         }
         Exchange::Unsent { request, reason } => {
             if let OutgoingBody::Ready(unread) = request.into_body() {

@@ -30,10 +30,11 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Committed,
         Self::Withdrawn,
         Self::Agent(RefusalReason::Busy),
+        Self::Agent(RefusalReason::FunctionBusy),
         Self::Agent(RefusalReason::Memory),
         Self::Agent(RefusalReason::Draining),
         Self::Agent(RefusalReason::Starting),
@@ -66,13 +67,14 @@ impl Ending {
             Self::Committed => 0,
             Self::Withdrawn => 1,
             Self::Agent(RefusalReason::Busy) => 2,
-            Self::Agent(RefusalReason::Memory) => 3,
-            Self::Agent(RefusalReason::Draining) => 4,
-            Self::Agent(RefusalReason::Starting) => 5,
-            Self::Agent(RefusalReason::UnknownFunction) => 6,
-            Self::Status => 7,
-            Self::Unreachable => 8,
-            Self::Closed => 9,
+            Self::Agent(RefusalReason::FunctionBusy) => 3,
+            Self::Agent(RefusalReason::Memory) => 4,
+            Self::Agent(RefusalReason::Draining) => 5,
+            Self::Agent(RefusalReason::Starting) => 6,
+            Self::Agent(RefusalReason::UnknownFunction) => 7,
+            Self::Status => 8,
+            Self::Unreachable => 9,
+            Self::Closed => 10,
         }
     }
 }

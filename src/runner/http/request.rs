@@ -27,6 +27,9 @@ pub(super) fn to_agent(call: &RunnerCall<'_>, address: &RunnerAddress) -> Result
         let left = deadline.saturating_duration_since(Instant::now().into_std());
         map.insert(headers::TIMEOUT, HeaderValue::from(millis(left)));
     }
+    if let Some(room) = call.room {
+        map.insert(headers::ROOM, value(&headers::ROOM, &room.to_string())?);
+    }
     if call.call.kind == CallKind::Detached {
         map.insert(headers::KIND, HeaderValue::from_static(headers::DETACHED));
     }

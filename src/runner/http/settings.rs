@@ -1,8 +1,11 @@
 //! How a runner is spoken to.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::protocol::BalancerId;
 
 /// How the balancer speaks to its runners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,8 @@ impl Protocol {
 pub struct HttpRunnerSettings {
     /// Agent or plain.
     pub protocol: Protocol,
+    /// Who asks agents for room: this process, unless it is several balancers.
+    pub balancer: BalancerId,
     /// How long making a connection may take, name look-up included. Then the attempt is refused.
     pub connect_timeout: Duration,
     /// How long an attempt may stay without a sign of life once the request was sent. Then it is committed, and failed. To a plain
@@ -45,11 +50,18 @@ pub struct HttpRunnerSettings {
     pub refusal_statuses: Vec<u16>,
 }
 
+/// The id of this process, drawn when first wanted.
+fn this_process() -> BalancerId {
+    static ID: OnceLock<BalancerId> = OnceLock::new();
+    ID.get_or_init(|| BalancerId::from_draw(rand::random())).clone()
+}
+
 impl HttpRunnerSettings {
     /// The default settings of a protocol.
     pub fn new(protocol: Protocol) -> Self {
         Self {
             protocol,
+            balancer: this_process(),
             connect_timeout: Duration::from_secs(1),
             attempt_timeout: Duration::from_secs(5),
             idle_timeout: protocol.default_idle_timeout(),

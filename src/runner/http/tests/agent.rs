@@ -16,7 +16,8 @@ async fn an_agent_is_told_the_call_its_function_and_its_trace() {
     call.head.headers.insert("x-mine", "1".parse().unwrap());
     call.deadline = Some(Instant::now() + Duration::from_secs(3_600));
     let body = held("hello");
-    let attempting = runner.try_exec(RunnerCall { call: &call, body: &body, attempt: 3, trace: super::scripted::TRACE });
+    let attempting =
+        runner.try_exec(RunnerCall { call: &call, body: &body, attempt: 3, room: None, trace: super::scripted::TRACE });
     let (attempt, head) = tokio::join!(attempting, async {
         let mut peer = server.accept().await;
         let head = peer.head().await;

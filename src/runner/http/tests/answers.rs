@@ -20,7 +20,7 @@ async fn an_answer_keeps_its_own_headers_and_tells_its_facts_apart() {
         .await;
     });
     let response = answered(ended);
-    let facts = *response.extensions().get::<AnswerFacts>().unwrap();
+    let facts = response.extensions().get::<AnswerFacts>().unwrap().clone();
     assert_eq!(facts.load, Some(LoadReport { in_flight: 3, slots: 8, warm: 2 }));
     assert!(facts.timing.is_some());
     let mut names: Vec<_> = response.headers().iter().map(|(name, _)| name.as_str()).collect();

@@ -8,6 +8,7 @@ mod counting;
 mod crowd;
 mod large_bodies;
 mod plain;
+mod room;
 mod scripted;
 mod silence;
 mod withdrawing;

@@ -25,7 +25,7 @@ async fn a_plain_server_gets_the_clients_request_and_nothing_of_runpool() {
             head
         });
         let response = answered(attempt);
-        let facts = *response.extensions().get::<crate::runner::http::AnswerFacts>().unwrap();
+        let facts = response.extensions().get::<crate::runner::http::AnswerFacts>().unwrap().clone();
         assert_eq!((facts.load, facts.timing), (None, None));
         assert_eq!(text(response).await, "hi");
         assert!(head.starts_with(&format!("get {path} http/1.1\r\n")), "{head}");

@@ -155,7 +155,7 @@ pub(super) fn piped() -> (tokio::sync::mpsc::Sender<Bytes>, StreamingBody) {
 
 /// One attempt, the first.
 pub(super) async fn attempt(runner: &HttpRunner, call: &Call, body: &CallBody) -> Attempt {
-    runner.try_exec(RunnerCall { call, body, attempt: 1, trace: TRACE }).await
+    runner.try_exec(RunnerCall { call, body, attempt: 1, room: None, trace: TRACE }).await
 }
 
 /// The answer of an attempt that must have one.
