@@ -14,10 +14,9 @@ use super::house::{House, PendingClaim, Ticket};
 use super::http_stream;
 use super::input::Input;
 use super::memory::NoRoom;
-use super::run::{Accounts, Held};
+use super::run::{Accounts, Held, RunFacts};
 use super::run_error::RunError;
 use crate::model::{Format, Function};
-use crate::protocol::ServerTiming;
 
 /// A call that passed the gate.
 pub(crate) struct Accepted {
@@ -28,7 +27,7 @@ pub(crate) struct Accepted {
     /// The longest answer, in bytes.
     pub(crate) max_answer_body: u64,
     /// Told when the function has the call, for a detached one.
-    pub(crate) started: Option<oneshot::Sender<()>>,
+    pub(crate) started: Option<oneshot::Sender<RunFacts>>,
     pub(crate) held: Held,
     pub(crate) accounts: Accounts,
 }
@@ -44,9 +43,9 @@ pub(crate) enum Room {
 /// How a call ended, to the head of its answer.
 pub(crate) enum Ended {
     /// The function answered; the body streams.
-    Answered(Response<AnswerBody>, ServerTiming),
+    Answered(Response<AnswerBody>, RunFacts),
     /// It did not.
-    Failed(RunError, ServerTiming),
+    Failed(RunError, RunFacts),
     /// The worker was found dead, and there is no memory for another: nothing has run.
     Refused,
 }
@@ -76,7 +75,7 @@ impl Accepted {
     /// The call failed before a worker had it.
     pub(crate) fn fail(mut self, error: RunError) -> Ended {
         self.accounts.close(error.outcome(), &error.to_string());
-        Ended::Failed(error, self.accounts.timing())
+        Ended::Failed(error, self.accounts.facts())
     }
 
     /// The call is refused: nothing of it has run.
@@ -92,7 +91,7 @@ impl Accepted {
     pub(crate) fn tell_started(&mut self) {
         if let Some(started) = self.started.take() {
             // Nobody waits any more: a detached call runs all the same.
-            let _ = started.send(());
+            let _ = started.send(self.accounts.facts());
         }
     }
 

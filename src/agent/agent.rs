@@ -161,7 +161,7 @@ impl AgentBuilder {
         }
         let service = Arc::new(Service {
             incarnation,
-            gate: Gate::new(config.slots, metrics.in_flight()),
+            gate: Gate::new(config.slots, config.room, metrics.gate()),
             functions: known,
             calls: Arc::new(CallTable::default()),
             house: House::new(workshop, config.memory.bytes(), Arc::clone(&metrics), ending.clone()),
@@ -261,6 +261,10 @@ impl Agent {
                 (Arc::clone(&shared.service.calls), shared.config.memory_watch, shared.ending.clone());
             shared.tasks.spawn(async move { watch_memory(&calls, interval, &ending).await });
         }
+        shared.tasks.spawn({
+            let (gate, ending) = (shared.service.gate.clone(), shared.ending.clone());
+            async move { ending.run_until_cancelled_owned(gate.mind_the_time()).await }
+        });
         shared.service.gate.open();
 
         // Ends with every connection closed or cut, so that nothing holds on to a call.

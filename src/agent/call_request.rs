@@ -8,8 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::fn_contract::FunctionRequest;
 use crate::model::{CallId, CallKind, Digest, FunctionName, Intent, TraceContext};
-use crate::protocol::headers::{ATTEMPT, CALL, DETACHED, FUNCTION, HTTP_REQUEST, INTENT, KIND, TARGET, TIMEOUT, TRACEPARENT};
-use crate::protocol::{parse_traceparent, remove_hop_by_hop, remove_internal};
+use crate::protocol::headers::{
+    ATTEMPT, CALL, DETACHED, FUNCTION, HTTP_REQUEST, INTENT, KIND, ROOM, TARGET, TIMEOUT, TRACEPARENT,
+};
+use crate::protocol::{RoomToken, parse_traceparent, remove_hop_by_hop, remove_internal};
 
 /// The head of a call.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub(crate) struct CallRequest {
     pub(crate) kind: CallKind,
     /// Time left until the call's own deadline.
     pub(crate) timeout: Option<Duration>,
+    /// The slot that was lent for it.
+    pub(crate) room: Option<RoomToken>,
     /// The balancer's span, if it sent one.
     pub(crate) parent: Option<TraceContext>,
     /// What the function is told. Its trace is set when the run's span is made.
@@ -91,6 +95,7 @@ impl CallRequest {
             None if rest.starts_with('/') => rest.to_owned(),
             None => format!("/{rest}"),
         };
+        let room = optional(&headers, ROOM, "the token of a room: 16 hexadecimal digits")?;
         let parent = headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(parse_traceparent);
         remove_hop_by_hop(&mut headers);
         remove_internal(&mut headers);
@@ -103,7 +108,7 @@ impl CallRequest {
         }
         let trace = parent.unwrap_or(TraceContext { trace_id: [0; 16], span_id: [0; 8], is_sampled: false });
         let request = FunctionRequest { call, intent, method, target, headers, trace };
-        Ok(Self { name, digest, attempt, kind, timeout, parent, request })
+        Ok(Self { name, digest, attempt, kind, timeout, room, parent, request })
     }
 }
 

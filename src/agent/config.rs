@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::room::RoomConfig;
 use crate::model::{ByteSize, FunctionName, InvalidValue, human_duration};
 use crate::server::{ConnectionLimits, Exposure};
 
@@ -41,6 +42,8 @@ pub struct AgentConfig {
     /// How often the memory of busy workers is looked at; zero never.
     #[serde(with = "human_duration")]
     pub memory_watch: Duration,
+    /// How slots are lent to balancers that wait for one.
+    pub room: RoomConfig,
     /// Limits of the listener.
     pub limits: ConnectionLimits,
 }
@@ -59,6 +62,7 @@ impl Default for AgentConfig {
             barrier_file: None,
             status_cache: Duration::from_millis(1_500),
             memory_watch: Duration::from_millis(500),
+            room: RoomConfig::default(),
             limits: Self::limits(),
         }
     }
@@ -103,6 +107,7 @@ impl AgentConfig {
             invalid.push(InvalidValue::new("max_answer_head", "from 8KiB to 16MiB"));
         }
         invalid.extend(self.socket_directory.as_deref().and_then(|path| check_socket_directory(path).err()));
+        invalid.extend(self.room.validate().into_iter().map(|value| value.within("room")));
         invalid.extend(self.limits.validate().into_iter().map(|value| value.within("limits")));
         invalid
     }
@@ -134,10 +139,24 @@ mod tests {
             max_answer_body: ByteSize(0),
             max_answer_head: ByteSize(1),
             socket_directory: Some("run".into()),
+            room: RoomConfig { lease: Duration::ZERO, grace: Duration::from_secs(90), max_waiting: 0, ..RoomConfig::default() },
             ..AgentConfig::default()
         };
         let keys: Vec<String> = config.validate().into_iter().map(|value| value.key).collect();
-        assert_eq!(keys, ["listen", "slots", "memory", "max_answer_body", "max_answer_head", "socket_directory"]);
+        assert_eq!(
+            keys,
+            [
+                "listen",
+                "slots",
+                "memory",
+                "max_answer_body",
+                "max_answer_head",
+                "socket_directory",
+                "room.lease",
+                "room.grace",
+                "room.max_waiting"
+            ]
+        );
         let exposed =
             AgentConfig { expose: Some(Exposure::WithoutAuthentication), listen: config.listen, ..AgentConfig::default() };
         assert_eq!(exposed.validate(), []);

@@ -13,8 +13,8 @@ use super::accepted::{Accepted, Ended, Room, before};
 use super::answer;
 use super::house::House;
 use super::input::{Input, hold};
+use super::run::RunFacts;
 use super::run_error::RunError;
-use crate::protocol::ServerTiming;
 use crate::server::RequestBody;
 
 /// Starts a detached call. Returns when the function has it, or cannot have it.
@@ -33,14 +33,15 @@ pub(crate) async fn run(mut accepted: Accepted, house: &House, room: Room, body:
     accepted.started = Some(started);
     let owner = house.clone();
     let task = house.workshop().tasks.spawn(async move { run_to_the_end(accepted, &owner, room, Input::held(bytes)).await });
-    if told.await.is_ok() {
-        return Ended::Answered(answer::empty(StatusCode::ACCEPTED), ServerTiming::default());
+    if let Ok(RunFacts { start, .. }) = told.await {
+        // What the time will be spent on, and whether the worker will be idle again, is still to come.
+        return Ended::Answered(answer::empty(StatusCode::ACCEPTED), RunFacts { start, ..RunFacts::default() });
     }
     // It has not started: the task is at its end, or about to be.
     match task.await {
         Ok(Some(ended)) => ended,
-        Ok(None) => Ended::Answered(answer::empty(StatusCode::ACCEPTED), ServerTiming::default()),
-        Err(error) => Ended::Failed(RunError::Prepare(error.to_string()), ServerTiming::default()),
+        Ok(None) => Ended::Answered(answer::empty(StatusCode::ACCEPTED), RunFacts::default()),
+        Err(error) => Ended::Failed(RunError::Prepare(error.to_string()), RunFacts::default()),
     }
 }
 
@@ -60,7 +61,7 @@ async fn run_to_the_end(accepted: Accepted, house: &House, room: Room, input: In
             }
             .map(|error| (error, None))
         }
-        Ended::Failed(error, timing) => Some((error.to_string(), Some(Ended::Failed(error, timing)))),
+        Ended::Failed(error, facts) => Some((error.to_string(), Some(Ended::Failed(error, facts)))),
         Ended::Refused => Some(("there is no room for it".to_owned(), Some(Ended::Refused))),
     };
     let (error, ended) = error?;

@@ -34,12 +34,12 @@ use super::house::{House, PendingClaim};
 use super::input::Input;
 use super::job_body::{JobBody, JobEnd};
 use super::process::{Exit, StandardInput};
-use super::run::{Run, RunControl};
+use super::run::{Run, RunControl, RunFacts};
 use super::run_error::RunError;
 use super::worker::{Pipes, Started};
 use crate::model::{Function, Rfc3339};
-use crate::protocol::format_traceparent;
 use crate::protocol::headers::TRACESTATE;
+use crate::protocol::{WorkerStart, format_traceparent};
 
 /// Output that is held until the job ends.
 const HELD_OUTPUT: usize = 64 * 1024;
@@ -56,6 +56,7 @@ struct Job {
 
 /// Runs one job to the head of its answer. Dropping the future kills it.
 pub(crate) async fn run(accepted: Accepted, house: &House, claim: PendingClaim, input: Input) -> Ended {
+    let began = Instant::now();
     let claim = match before(accepted.deadline, claim.ready()).await {
         Some(claim) => claim,
         None => return accepted.fail(RunError::TimedOutWaiting),
@@ -67,16 +68,16 @@ pub(crate) async fn run(accepted: Accepted, house: &House, claim: PendingClaim, 
     // In a task of its own: if this future is dropped in the middle of the start, what the call holds must be held until the process is dead.
     let start = house.workshop().tasks.spawn({
         let house = house.clone();
-        async move { start(accepted, &house, input).await }
+        async move { start(accepted, &house, input, began).await }
     });
     match start.await {
         Ok(Ok(job)) => head(job, &method).await,
         Ok(Err(ended)) => ended,
-        Err(error) => Ended::Failed(RunError::Prepare(error.to_string()), crate::protocol::ServerTiming::default()),
+        Err(error) => Ended::Failed(RunError::Prepare(error.to_string()), RunFacts::default()),
     }
 }
 
-async fn start(mut accepted: Accepted, house: &House, input: Input) -> Result<Job, Ended> {
+async fn start(mut accepted: Accepted, house: &House, input: Input, began: Instant) -> Result<Job, Ended> {
     let now = Instant::now();
     let limit = accepted.limit(now);
     let environment = environment(&accepted.function, &accepted.request, limit);
@@ -87,13 +88,14 @@ async fn start(mut accepted: Accepted, house: &House, input: Input) -> Result<Jo
         Err(error) => return Err(accepted.fail(error)),
     };
     log.set_call(accepted.request.call);
+    accepted.accounts.met(None, WorkerStart::Cold(began.elapsed()));
     accepted.tell_started();
     let Accepted { function, held, accounts, max_answer_body, .. } = accepted;
     let control = RunControl::new(process, function.spec.memory, workshop.tasks.clone(), held);
     let run = Run::begin(control, accounts);
     let Pipes { stdin: Some(stdin), stdout: Some(output) } = pipes else {
-        let timing = run.accounts.timing();
-        return Err(Ended::Failed(run.kill(RunError::Prepare("its pipes are missing".to_owned())), timing));
+        let (error, facts) = run.kill_and_free(RunError::Prepare("its pipes are missing".to_owned())).await;
+        return Err(Ended::Failed(error, facts));
     };
     let feeder = {
         let control = std::sync::Arc::clone(&run.control);
@@ -137,20 +139,21 @@ async fn head(mut job: Job, method: &Method) -> Ended {
         () = tokio::time::sleep_until(job.deadline) => Err(RunError::TimedOut(job.limit)),
     };
     job.run.accounts.answered();
-    let timing = job.run.accounts.timing();
+    let facts = job.run.accounts.facts();
     match first {
         Ok(Held::All) => {
             if u64::try_from(held.len()).unwrap_or(u64::MAX) > job.max_answer_body {
-                return Ended::Failed(job.run.kill(RunError::BodyTooLarge), timing);
+                let (error, facts) = job.run.kill_and_free(RunError::BodyTooLarge).await;
+                return Ended::Failed(error, facts);
             }
             match job.run.finish() {
                 Ok(held) => drop(held),
-                Err(verdict) => return Ended::Failed(verdict, timing),
+                Err(verdict) => return Ended::Failed(verdict, facts),
             }
             let content_type = content_type(&held);
             let mut response = Response::new(full(held.freeze()));
             response.headers_mut().insert(CONTENT_TYPE, content_type);
-            Ended::Answered(response, timing)
+            Ended::Answered(response, facts)
         }
         Ok(Held::Part) => {
             let content_type = content_type(&held);
@@ -160,16 +163,19 @@ async fn head(mut job: Job, method: &Method) -> Ended {
             let body = if *method == Method::HEAD {
                 match body.discard().await {
                     Ok(()) => full(Bytes::new()),
-                    Err(error) => return Ended::Failed(error, timing),
+                    Err(error) => return Ended::Failed(error, facts),
                 }
             } else {
                 body.boxed_unsync()
             };
             let mut response = Response::new(body);
             response.headers_mut().insert(CONTENT_TYPE, content_type);
-            Ended::Answered(response, timing)
+            Ended::Answered(response, facts)
         }
-        Err(error) => Ended::Failed(job.run.kill(error), timing),
+        Err(error) => {
+            let (error, facts) = job.run.kill_and_free(error).await;
+            Ended::Failed(error, facts)
+        }
     }
 }
 

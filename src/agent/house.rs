@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use http::HeaderValue;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +19,7 @@ use super::run_error::RunError;
 use super::worker::{Worker, Workshop};
 use super::workers::{Admission, Next, Start, TicketId, WorkerId, Workers};
 use crate::model::{Digest, Function};
+use crate::protocol::LostWarm;
 use crate::telemetry::metrics::observe;
 
 /// The workers of one agent. Cheap to clone.
@@ -42,6 +44,10 @@ struct State {
     idle: HashMap<WorkerId, Idle>,
     /// Claims whose victims are not dead yet.
     unready: HashMap<WorkerId, oneshot::Sender<()>>,
+    /// Idle workers that are no more.
+    lost: LostWarm,
+    /// The same as it is told; absent when there is news.
+    lost_header: Option<HeaderValue>,
 }
 
 struct Idle {
@@ -72,7 +78,18 @@ pub(crate) struct Lease {
     house: House,
     pub(crate) worker: Worker,
     function: Arc<Function>,
+    /// Whether another call had the worker before.
+    pub(crate) age: LeaseAge,
     state: LeaseState,
+}
+
+/// Whether a leased worker was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaseAge {
+    /// It has just been started, for a call that waits.
+    Fresh,
+    /// It has run a call, or was idle.
+    Used,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -80,6 +97,12 @@ enum LeaseState {
     Unused,
     Used,
     Over,
+}
+
+/// A lost worker that balancers will be told of when this is dropped.
+pub(crate) struct UntoldLoss {
+    house: House,
+    function: Arc<Function>,
 }
 
 /// Memory held for a job. Must be dropped only when the job's process is dead.
@@ -105,6 +128,8 @@ impl House {
             waiting: HashMap::new(),
             idle: HashMap::new(),
             unready: HashMap::new(),
+            lost: LostWarm::none(first_loss()),
+            lost_header: None,
         };
         Self { shared: Arc::new(Shared { workshop, metrics, ending, state: Mutex::new(state) }) }
     }
@@ -121,7 +146,10 @@ impl House {
             let admission = state.machine.admit(id, &function.digest, function.spec.memory.bytes())?;
             let (is, start, evicted) = match admission {
                 Admission::Taken(worker) => match state.idle.remove(&worker) {
-                    Some(idle) => (TicketIs::Served(self.lease(idle.worker, idle.function)), None, Vec::new()),
+                    Some(idle) => {
+                        let lease = self.lease(idle.worker, idle.function, LeaseAge::Used);
+                        (TicketIs::Served(lease), None, Vec::new())
+                    }
                     // Machine and map agree under one lock; should they not, the call waits for nothing and is told so.
                     None => (TicketIs::Spent, None, Vec::new()),
                 },
@@ -158,19 +186,22 @@ impl House {
         Ok(claim)
     }
 
-    /// Idle workers of this version.
-    pub(crate) fn warm(&self, function: &Digest) -> usize {
-        self.lock().machine.warm(function)
+    /// Idle workers of this version without the one that `answers`, and what is told of idle workers that were lost.
+    pub(crate) fn news(&self, function: Option<&Digest>, answers: Option<WorkerId>) -> (usize, Option<HeaderValue>) {
+        let mut state = self.lock();
+        let idle = function.map_or(0, |function| state.machine.warm(function));
+        let is_idle_again = answers.is_some_and(|worker| state.idle.contains_key(&worker));
+        (idle.saturating_sub(usize::from(is_idle_again)), state.lost_header())
     }
 
-    /// Idle workers by name of function, and the memory held by all workers.
-    pub(crate) fn view(&self) -> (BTreeMap<String, u32>, u64) {
+    /// Idle workers by name of function, the memory held by all workers, and the number of the newest loss.
+    pub(crate) fn view(&self) -> (BTreeMap<String, u32>, u64, u64) {
         let state = self.lock();
         let mut warm = BTreeMap::new();
         for idle in state.idle.values() {
             *warm.entry(idle.function.name().to_string()).or_insert(0) += 1;
         }
-        (warm, state.machine.memory_held())
+        (warm, state.machine.memory_held(), state.lost.newest())
     }
 
     /// What processes are started with.
@@ -249,6 +280,7 @@ impl House {
             return None;
         }
         let idle = state.idle.remove(&id)?;
+        state.lose(&idle.function);
         self.publish(&state);
         Some(idle.worker)
     }
@@ -257,7 +289,7 @@ impl House {
         let handover = {
             let mut state = self.lock();
             let next = state.machine.start_succeeded(worker.id);
-            self.place(&mut state, worker, function, next)
+            self.place(&mut state, worker, function, next, LeaseAge::Fresh)
         };
         hand_over(handover);
     }
@@ -282,6 +314,9 @@ impl House {
             let mut state = self.lock();
             state.unready.remove(&id);
             let idle = state.idle.remove(&id);
+            if let Some(idle) = &idle {
+                state.lose(&idle.function);
+            }
             let ready = state.machine.dead(id);
             self.publish(&state);
             (ready.and_then(|ready| state.unready.remove(&ready)), idle)
@@ -297,7 +332,7 @@ impl House {
         let handover = {
             let mut state = self.lock();
             match state.machine.freed(worker.id) {
-                Some(next) => self.place(&mut state, worker, function, next),
+                Some(next) => self.place(&mut state, worker, function, next, LeaseAge::Used),
                 // It died meanwhile.
                 None => None,
             }
@@ -311,6 +346,11 @@ impl House {
         self.publish(&state);
     }
 
+    /// A worker will not be idle again, though whoever saw its last call must think so.
+    fn lost(&self, function: &Function) {
+        self.lock().lose(function);
+    }
+
     fn withdraw(&self, ticket: TicketId, function: &Digest) {
         let sender = {
             let mut state = self.lock();
@@ -321,7 +361,7 @@ impl House {
     }
 
     /// Puts a worker where the machine wants it. What is returned is to be sent after the lock.
-    fn place(&self, state: &mut State, worker: Worker, function: &Arc<Function>, next: Next) -> Option<Handover> {
+    fn place(&self, state: &mut State, worker: Worker, function: &Arc<Function>, next: Next, age: LeaseAge) -> Option<Handover> {
         let handover = match next {
             Next::Idle => {
                 let (id, function, since) = (worker.id, Arc::clone(function), Instant::now());
@@ -329,7 +369,7 @@ impl House {
                 None
             }
             Next::Take(ticket) => {
-                let lease = self.lease(worker, Arc::clone(function));
+                let lease = self.lease(worker, Arc::clone(function), age);
                 Some(Handover { to: state.waiting.remove(&ticket), lease })
             }
         };
@@ -337,8 +377,8 @@ impl House {
         handover
     }
 
-    fn lease(&self, worker: Worker, function: Arc<Function>) -> Lease {
-        Lease { house: self.clone(), worker, function, state: LeaseState::Unused }
+    fn lease(&self, worker: Worker, function: Arc<Function>, age: LeaseAge) -> Lease {
+        Lease { house: self.clone(), worker, function, age, state: LeaseState::Unused }
     }
 
     fn kill_evicted(&self, evicted: Vec<Idle>) {
@@ -358,6 +398,13 @@ impl House {
     }
 }
 
+/// The number that the first loss comes after: that of an agent which starts later is higher, unless workers are lost at more than one a
+/// millisecond.
+fn first_loss() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(0)
+}
+
 struct Handover {
     to: Option<oneshot::Sender<Result<Lease, RunError>>>,
     lease: Lease,
@@ -373,6 +420,20 @@ fn hand_over(handover: Option<Handover>) {
 // === impl State ===
 
 impl State {
+    /// Notes the loss of an idle worker, for balancers.
+    fn lose(&mut self, function: &Function) {
+        self.lost.note(function.name());
+        self.lost_header = None;
+    }
+
+    fn lost_header(&mut self) -> Option<HeaderValue> {
+        if self.lost_header.is_none() {
+            // Names and numbers: always a valid value.
+            self.lost_header = HeaderValue::try_from(self.lost.to_string()).ok();
+        }
+        self.lost_header.clone()
+    }
+
     fn wait(&mut self, ticket: TicketId) -> TicketIs {
         let (sender, receiver) = oneshot::channel();
         self.waiting.insert(ticket, sender);
@@ -381,7 +442,10 @@ impl State {
 
     /// Takes the victims of a start out of the idle workers, and a waiter for their death if there are any.
     fn begin(&mut self, start: &Start) -> (Vec<Idle>, Option<oneshot::Receiver<()>>) {
-        let evicted = start.victims.iter().filter_map(|victim| self.idle.remove(victim)).collect();
+        let evicted: Vec<Idle> = start.victims.iter().filter_map(|victim| self.idle.remove(victim)).collect();
+        for idle in &evicted {
+            self.lose(&idle.function);
+        }
         let ready = (!start.victims.is_empty()).then(|| {
             let (sender, receiver) = oneshot::channel();
             self.unready.insert(start.worker, sender);
@@ -430,9 +494,17 @@ impl Lease {
         self.state = LeaseState::Used;
     }
 
-    /// The worker is of no use: it is killed.
+    /// The worker is of no use: it is killed. No answer of a failed call tells so; it is told as a loss.
     pub(crate) fn discard(mut self) {
+        self.house.lost(&self.function);
         self.state = LeaseState::Used;
+    }
+
+    /// The worker has answered, and is killed all the same. The loss is told when what is returned is dropped: after the answer, since whoever
+    /// has read that thinks that the worker is idle.
+    pub(crate) fn discard_answered(mut self) -> UntoldLoss {
+        self.state = LeaseState::Used;
+        UntoldLoss { house: self.house.clone(), function: Arc::clone(&self.function) }
     }
 
     /// The call is over, and nothing of it is left with the worker: the next call may have it.
@@ -456,6 +528,12 @@ impl Drop for Lease {
             }
             LeaseState::Over => {}
         }
+    }
+}
+
+impl Drop for UntoldLoss {
+    fn drop(&mut self) {
+        self.house.lost(&self.function);
     }
 }
 

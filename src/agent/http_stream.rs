@@ -11,12 +11,13 @@ use tokio::time::Instant;
 use super::accepted::{Accepted, Ended, before};
 use super::answer::{AnswerBody, full};
 use super::fn_contract::{self, FunctionRequest, Verdict};
-use super::house::{House, Lease, Ticket};
+use super::house::{House, Lease, LeaseAge, Ticket};
 use super::input::{Input, InputProgress};
 use super::run::{Run, RunControl};
 use super::run_error::RunError;
 use super::worker::{SendError, own_exit};
 use super::worker_body::WorkerBody;
+use crate::protocol::WorkerStart;
 
 /// Workers found dead before one call is given up on. Each was idle, or has just started: that many in a row is not chance.
 const MAX_DEAD_WORKERS: u32 = 3;
@@ -36,7 +37,7 @@ struct Exchange {
 /// Runs one call to the head of its answer. Dropping the future kills the worker, if it has the call.
 pub(crate) async fn run(mut accepted: Accepted, house: &House, ticket: Ticket, input: Input) -> Ended {
     let mut ticket = ticket;
-    let mut dead_workers = 0;
+    let (mut dead_workers, began) = (0, Instant::now());
     let lease = loop {
         let mut lease = match before(accepted.deadline, ticket.lease()).await {
             Some(Ok(lease)) => lease,
@@ -58,6 +59,11 @@ pub(crate) async fn run(mut accepted: Accepted, house: &House, ticket: Ticket, i
             Err(_no_room) => return accepted.refuse(),
         };
     };
+    let start = match lease.age {
+        LeaseAge::Used => WorkerStart::Warm,
+        LeaseAge::Fresh => WorkerStart::Cold(began.elapsed()),
+    };
+    accepted.accounts.met(Some(lease.worker.id), start);
     accepted.tell_started();
     exchange(accepted, house, lease, input).await
 }
@@ -76,7 +82,7 @@ async fn exchange(accepted: Accepted, house: &House, mut lease: Lease, input: In
     let head = tokio::select! {
         biased;
         head = lease.worker.send(message) => head,
-        () = tokio::time::sleep_until(exchange.deadline) => return failed(run, RunError::TimedOut(limit)),
+        () = tokio::time::sleep_until(exchange.deadline) => return failed(run, lease, RunError::TimedOut(limit)).await,
     };
     run.accounts.answered();
     match head {
@@ -86,10 +92,11 @@ async fn exchange(accepted: Accepted, house: &House, mut lease: Lease, input: In
             Verdict::TimedOut => own_failure(run, lease, head, &exchange, RunError::ReportedTimeout).await,
             Verdict::Invalid => {
                 let status = head.status().as_u16();
-                failed(run, RunError::BadAnswer(format!("its worker answered with status {status}: expected 200, 502 or 504")))
+                let error = RunError::BadAnswer(format!("its worker answered with status {status}: expected 200, 502 or 504"));
+                failed(run, lease, error).await
             }
         },
-        Err(error) => lost(run, &lease, error, &exchange).await,
+        Err(error) => lost(run, lease, error, &exchange).await,
     }
 }
 
@@ -103,37 +110,39 @@ fn message(request: &FunctionRequest, limit: Duration, input: Input) -> Request<
     message
 }
 
-fn failed(run: Run, error: RunError) -> Ended {
-    let timing = run.accounts.timing();
-    Ended::Failed(run.kill(error), timing)
+/// The run failed. Its worker is dead when this returns, or will be soon.
+async fn failed(run: Run, lease: Lease, error: RunError) -> Ended {
+    let (error, facts) = run.kill_and_free(error).await;
+    drop(lease);
+    Ended::Failed(error, facts)
 }
 
 /// The function answered: its head is ready, its body streams.
 async fn answer(mut run: Run, lease: Lease, head: Response<Incoming>, exchange: Exchange) -> Ended {
     let (parts, incoming) = head.into_parts();
     if incoming.size_hint().lower() > exchange.max_answer_body {
-        return failed(run, RunError::BodyTooLarge);
+        return failed(run, lease, RunError::BodyTooLarge).await;
     }
-    let timing = run.accounts.timing();
+    let facts = run.accounts.facts();
     let (status, headers) = fn_contract::answer_head(exchange.request.intent, parts.headers);
     run.control.is_answering();
     if !incoming.is_end_stream() {
         run.watch_clock(exchange.deadline, exchange.limit);
     }
-    let body = WorkerBody::new(incoming, run, lease, exchange.progress, exchange.max_answer_body);
+    let body = WorkerBody::new(incoming, run, lease, exchange.progress, exchange.max_answer_body).await;
     let body: AnswerBody = if has_body(&exchange.request.method, status) {
         body.boxed_unsync()
     } else {
         // The server will not ask for such a body, and the worker must be rid of it before the next call.
         match body.discard().await {
             Ok(()) => full(bytes::Bytes::new()),
-            Err(error) => return Ended::Failed(error, timing),
+            Err(error) => return Ended::Failed(error, facts),
         }
     };
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    Ended::Answered(response, timing)
+    Ended::Answered(response, facts)
 }
 
 /// Whether an answer to this method, with this status, has a body (RFC 9110 section 6.4.1).
@@ -143,24 +152,24 @@ fn has_body(method: &Method, status: StatusCode) -> bool {
 
 /// The function failed by its own account. Its worker can go on if it is rid of this call (Fn's `PipesAreClear`).
 async fn own_failure(run: Run, lease: Lease, head: Response<Incoming>, exchange: &Exchange, error: RunError) -> Ended {
-    let timing = run.accounts.timing();
+    let facts = run.accounts.facts();
     let drained = before(Some(exchange.deadline), Limited::new(head.into_body(), MAX_DRAINED).collect()).await;
     let is_clear = matches!(drained, Some(Ok(_))) && exchange.progress.is_at_end();
     if !is_clear {
-        return Ended::Failed(run.kill(error), timing);
+        return failed(run, lease, error).await;
     }
     match run.fail(error) {
         Ok((held, error)) => {
             lease.give_back();
             drop(held);
-            Ended::Failed(error, timing)
+            Ended::Failed(error, facts)
         }
-        Err(verdict) => Ended::Failed(verdict, timing),
+        Err(verdict) => Ended::Failed(verdict, facts),
     }
 }
 
 /// There is no answer, or none that can be read. Why, is told as well as can be.
-async fn lost(run: Run, lease: &Lease, error: SendError, exchange: &Exchange) -> Ended {
+async fn lost(run: Run, lease: Lease, error: SendError, exchange: &Exchange) -> Ended {
     let error = match error {
         _ if exchange.progress.has_failed() => RunError::ClientGone,
         SendError::Lost(error) if error.is_parse_too_large() => RunError::HeadTooLarge,
@@ -170,5 +179,5 @@ async fn lost(run: Run, lease: &Lease, error: SendError, exchange: &Exchange) ->
             None => RunError::Disconnected,
         },
     };
-    failed(run, error)
+    failed(run, lease, error).await
 }

@@ -6,6 +6,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
+use super::asking::RoomEnd;
+use super::gate::GateGauges;
 use super::workers::Census;
 use crate::model::{FunctionName, Outcome};
 use crate::protocol::RefusalReason;
@@ -21,7 +23,10 @@ pub struct AgentMetrics {
     cold_starts: CounterFamily,
     refusals: [Counter; RefusalReason::ALL.len()],
     evictions: Counter,
-    in_flight: Gauge,
+    room_granted: Counter,
+    room_none: Counter,
+    room_refused: Counter,
+    gate: GateGauges,
     slots: Gauge,
     memory: Gauge,
     memory_used: Gauge,
@@ -49,9 +54,16 @@ impl AgentMetrics {
         let refusals = metrics.counter("runner_refusals", "Calls refused, by reason (label outcome): none of them ran");
         let refusals =
             RefusalReason::ALL.map(|reason| refusals.get_or_create_owned(&metrics.labels(&[(Label::Outcome, reason.as_str())])));
+        let room = metrics.counter(
+            "runner_room_requests",
+            "Balancers' requests for room that ended, by outcome: a slot was lent, there was none in time, or they were refused",
+        );
+        let room = |outcome| room.get_or_create_owned(&metrics.labels(&[(Label::Outcome, outcome)]));
+        let (room_granted, room_none, room_refused) = (room("granted"), room("none"), room("refused"));
         let evictions = metrics.counter("runner_evictions", "Idle workers killed to make room for another function");
         let mut gauge = |name, help| metrics.gauge(name, help).get_or_create_owned(&Vec::new());
         let in_flight = gauge("runner_in_flight", "Calls in slots");
+        let waiting = gauge("runner_room_waiting", "Balancers that wait for a slot");
         let slots = gauge("runner_slots", "Calls that may run at once");
         let memory = gauge("runner_memory_bytes", "Memory that workers may be admitted with");
         let memory_used = gauge("runner_memory_used_bytes", "Memory that living workers are admitted with");
@@ -68,8 +80,11 @@ impl AgentMetrics {
             execution: metrics.durations("runner_execution_seconds", "Time from when a worker took a call until the call ended"),
             cold_starts: metrics.counter("runner_cold_starts", "Workers started"),
             refusals,
+            room_granted,
+            room_none,
+            room_refused,
             evictions: evictions.get_or_create_owned(&Vec::new()),
-            in_flight,
+            gate: GateGauges { in_flight, waiting },
             slots,
             memory,
             memory_used,
@@ -112,14 +127,24 @@ impl AgentMetrics {
         }
     }
 
+    /// Counts the end of a request for room.
+    pub(crate) fn asked(&self, end: &RoomEnd) {
+        let counter = match end {
+            RoomEnd::Granted(_) => &self.room_granted,
+            RoomEnd::NoneInTime => &self.room_none,
+            RoomEnd::Refused(_) => &self.room_refused,
+        };
+        counter.inc();
+    }
+
     /// Counts evicted workers.
     pub(crate) fn evicted(&self, count: usize) {
         self.evictions.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
-    /// The gauge of calls in slots.
-    pub(crate) fn in_flight(&self) -> Gauge {
-        self.in_flight.clone()
+    /// What the gate sets.
+    pub(crate) fn gate(&self) -> GateGauges {
+        self.gate.clone()
     }
 
     /// Sets what never changes.

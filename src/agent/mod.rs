@@ -5,6 +5,7 @@
 //! | `agent` | how an agent is made, served and ended |
 //! | `routes`, `call_request` | its HTTP surface |
 //! | `service`, `gate` | admission: in which order it refuses, slots, draining |
+//! | `room`, `asking` | a pure machine: who gets a slot that is free again; balancers that wait for one |
 //! | `workers`, `memory` | pure machines: which worker takes which call, who is evicted for whom |
 //! | `house`, `worker` | what performs their decisions on real processes |
 //! | `run` | the end of a call, which many can bring about and one does |
@@ -18,7 +19,8 @@
 //! * **P2** A refusal is made before anything of the call has run or was read. A function cannot forge one.
 //! * **P3** A worker takes another call only when both bodies of the last one were read to their end; else it is killed.
 //! * **P5** Slots, memory, heads, bodies, lines and known functions have a bound.
-//! * A call's slot and memory are free when the process that had them is dead or done, not before.
+//! * A call's slot and memory are free when the process that had them is dead or done, not before; and before the last byte of the answer is
+//!   out, so that whoever has read that finds the slot free and the worker warm.
 //! * No process of a function outlives its agent.
 //!
 //! This floor imports `server`, `protocol`, `telemetry` and `model`; it knows neither pools nor placers.
@@ -27,6 +29,7 @@ mod accepted;
 #[expect(clippy::module_inception, reason = "the room's chief object")]
 mod agent;
 mod answer;
+mod asking;
 mod call_request;
 mod calls;
 mod config;
@@ -43,6 +46,7 @@ mod memory;
 mod memory_watch;
 mod metrics;
 mod process;
+mod room;
 mod routes;
 mod run;
 mod run_error;
@@ -50,6 +54,7 @@ mod service;
 mod status;
 #[cfg(test)]
 mod tests;
+mod usual;
 mod worker;
 mod worker_body;
 mod workers;
@@ -58,4 +63,5 @@ pub use agent::{Agent, AgentBuilder, AgentError};
 pub use config::{AgentConfig, InvalidAgentConfig, MAX_SOCKET_DIRECTORY};
 pub use metrics::AgentMetrics;
 pub use process::{INCARNATION_VARIABLE, WardenCommand, run_warden};
+pub use room::RoomConfig;
 pub use status::HealthCheck;

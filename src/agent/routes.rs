@@ -3,6 +3,8 @@
 //! | request | answer |
 //! |---|---|
 //! | `ANY /call/{function}…` | the function's answer, a refusal, or a problem |
+//! | `GET /room?wait_ms=N` | 200 and a slot that is lent, 204 if there is none in time, or a refusal: for a balancer that was refused |
+//! | `GET /load` | 204: how full the agent is and how fast, in two headers |
 //! | `GET /calls/{call id}` | the call in hand, or 404: a sign of life |
 //! | `PUT /functions/{digest}` | 204: the version is known now |
 //! | `GET /functions` | the known versions |
@@ -10,18 +12,21 @@
 //! | `POST /drain` | the same, after the gate was closed |
 //! | `GET /livez`, `GET /readyz`, `GET /metrics` | for whoever watches |
 //!
-//! Every answer carries `runpool-load`.
+//! Every answer carries `runpool-load` and `runpool-lost`.
+
+use std::time::Duration;
 
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 
 use super::answer::{self, AnswerBody};
+use super::asking::RoomEnd;
 use super::call_request::CallRequest;
-use super::service::Service;
+use super::service::{Answered, Service};
 use crate::model::{CallId, Digest, FunctionSpec, Outcome};
-use crate::protocol::headers::LOAD;
-use crate::protocol::{AgentState, Problem};
+use crate::protocol::headers::{BALANCER, LATENCY, LOAD, LOST, ROOM};
+use crate::protocol::{AgentState, BalancerId, Problem};
 use crate::server::RequestBody;
 use crate::telemetry::exposition::expose;
 
@@ -34,15 +39,19 @@ pub(crate) async fn answer(service: &Service, request: Request<RequestBody>) -> 
         return service.call(request).await;
     }
     let mut response = route(service, request).await;
-    set_load(service, None, &mut response);
+    set_news(service, None, Answered::default(), &mut response);
     response
 }
 
-/// Writes the load report; `function` is the one whose warm workers matter.
-pub(crate) fn set_load(service: &Service, function: Option<&Digest>, response: &mut Response<AnswerBody>) {
+/// Writes the load report and the lost workers; `function` is the one whose warm workers matter, `answered` the call that is answered.
+pub(crate) fn set_news(service: &Service, function: Option<&Digest>, answered: Answered, response: &mut Response<AnswerBody>) {
+    let (load, lost) = service.news(function, answered);
     // Names and numbers: always a valid value.
-    if let Ok(value) = HeaderValue::try_from(service.load(function).to_string()) {
+    if let Ok(value) = HeaderValue::try_from(load.to_string()) {
         response.headers_mut().insert(LOAD, value);
+    }
+    if let Some(lost) = lost {
+        response.headers_mut().insert(LOST, lost);
     }
 }
 
@@ -52,7 +61,7 @@ async fn route(service: &Service, request: Request<RequestBody>) -> Response<Ans
     let allowed = match *segments.as_slice() {
         ["functions", _] => Method::PUT,
         ["drain"] => Method::POST,
-        ["calls", _] | ["functions" | "status" | "livez" | "readyz" | "metrics"] => Method::GET,
+        ["calls", _] | ["functions" | "status" | "room" | "load" | "livez" | "readyz" | "metrics"] => Method::GET,
         _ => return not_found(&path),
     };
     let is_allowed = *request.method() == allowed || (allowed == Method::GET && *request.method() == Method::HEAD);
@@ -61,6 +70,8 @@ async fn route(service: &Service, request: Request<RequestBody>) -> Response<Ans
     }
     match *segments.as_slice() {
         ["calls", id] => call(service, id),
+        ["room"] => room(service, request.uri().query().unwrap_or_default(), request.headers()).await,
+        ["load"] => load(service),
         ["functions", digest] => put_function(service, digest, request.into_body()).await,
         ["functions"] => answer::json(StatusCode::OK, &service.functions.list()),
         ["status"] => answer::json(StatusCode::OK, &service.status().await),
@@ -73,6 +84,45 @@ async fn route(service: &Service, request: Request<RequestBody>) -> Response<Ans
         ["metrics"] => metrics(service, request.headers()),
         _ => not_found(&path),
     }
+}
+
+/// The longest wait for room; a longer one is cut to this, and the balancer asks again.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+async fn room(service: &Service, query: &str, headers: &HeaderMap) -> Response<AnswerBody> {
+    let wait = query.split('&').find_map(|pair| pair.strip_prefix("wait_ms=")).and_then(|millis| millis.parse().ok());
+    let Some(wait) = wait.map(Duration::from_millis) else {
+        return answer::bad_request(format!("the query is `{query}`: expected wait_ms=MILLISECONDS"));
+    };
+    let balancer = headers.get(BALANCER).and_then(|value| value.to_str().ok()).unwrap_or_default().parse::<BalancerId>();
+    let end = match balancer.map(|balancer| service.gate.ask(balancer)) {
+        Ok(Ok(asking)) => asking.wait(wait.min(LONGEST_WAIT)).await,
+        Ok(Err(refusal)) => RoomEnd::Refused(refusal),
+        Err(error) => return answer::bad_request(format!("header `{BALANCER}`: {error}")),
+    };
+    service.metrics.asked(&end);
+    match end {
+        RoomEnd::Granted(grant) => {
+            let mut response = answer::empty(StatusCode::OK);
+            // Digits and a word: always a valid value.
+            if let Ok(value) = HeaderValue::try_from(grant.to_string()) {
+                response.headers_mut().insert(ROOM, value);
+            }
+            response
+        }
+        RoomEnd::NoneInTime => answer::empty(StatusCode::NO_CONTENT),
+        RoomEnd::Refused(refusal) => answer::refusal(&refusal),
+    }
+}
+
+fn load(service: &Service) -> Response<AnswerBody> {
+    let mut response = answer::empty(StatusCode::NO_CONTENT);
+    if let Some(latency) = service.gate.latency()
+        && let Ok(value) = HeaderValue::try_from(format!("{:.3}", latency.as_secs_f64() * 1e3))
+    {
+        response.headers_mut().insert(LATENCY, value);
+    }
+    response
 }
 
 fn call(service: &Service, id: &str) -> Response<AnswerBody> {

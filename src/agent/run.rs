@@ -6,13 +6,14 @@
 //! | first | then |
 //! |---|---|
 //! | [`finish`](RunControl::finish): the process is done with the call | the slot is free at once |
-//! | [`kill`](RunControl::kill) with a verdict | the group is killed, and the slot is free **when the process is dead** |
+//! | [`kill`](RunControl::kill) with a verdict | the group is killed, and the slot is free **when the process is dead**, for which an answer waits a moment ([`freed`](RunControl::freed)) |
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::calls::CallEntry;
@@ -21,8 +22,9 @@ use super::house::JobClaim;
 use super::metrics::AgentMetrics;
 use super::process::Process;
 use super::run_error::RunError;
+use super::workers::WorkerId;
 use crate::model::{ByteSize, CallId, Function, Outcome};
-use crate::protocol::ServerTiming;
+use crate::protocol::{ServerTiming, WorkerStart};
 use crate::telemetry::metrics::observe;
 use crate::telemetry::trace::Span;
 
@@ -42,6 +44,8 @@ pub(crate) struct RunControl {
     process: Process,
     memory: ByteSize,
     tasks: TaskTracker,
+    /// Cancelled when a killed run's slot is free.
+    is_free: CancellationToken,
     /// Protects the end of the run; held for a move, and for the system call that kills.
     end: Mutex<End>,
 }
@@ -55,7 +59,8 @@ enum End {
 impl RunControl {
     /// A run on `process`, which may use `memory` (0: no limit). `tasks` owns the wait for its death.
     pub(crate) fn new(process: Process, memory: ByteSize, tasks: TaskTracker, held: Held) -> Arc<Self> {
-        let control = Arc::new(Self { process, memory, tasks, end: Mutex::new(End::Open(held)) });
+        let control =
+            Arc::new(Self { process, memory, tasks, is_free: CancellationToken::new(), end: Mutex::new(End::Open(held)) });
         if let End::Open(Held { entry: Some(entry), .. }) = &*control.lock() {
             entry.is_running(&control);
         }
@@ -96,12 +101,23 @@ impl RunControl {
                 }
             }
         };
-        let process = self.process.clone();
+        let (process, is_free) = (self.process.clone(), self.is_free.clone());
         self.tasks.spawn(async move {
             process.exited().await;
             drop(held);
+            is_free.cancel();
         });
         verdict
+    }
+
+    /// Waits until the slot of a killed run is free, for a moment at most: a process that cannot be killed at once, as it is deep in the kernel,
+    /// must not keep the answer from its client.
+    pub(crate) fn freed(&self) -> impl Future<Output = ()> + Send + use<> {
+        const MOMENT: Duration = Duration::from_millis(100);
+        let is_free = self.is_free.clone();
+        async move {
+            let _ = tokio::time::timeout(MOMENT, is_free.cancelled_owned()).await;
+        }
     }
 
     /// The head of the answer is out.
@@ -142,8 +158,19 @@ pub(crate) struct Accounts {
     pub(crate) accepted: Instant,
     /// When a worker took it.
     started: Option<Instant>,
-    timing: ServerTiming,
+    facts: RunFacts,
     is_closed: bool,
+}
+
+/// What is told of a run beside its answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RunFacts {
+    /// Where the time went.
+    pub(crate) timing: ServerTiming,
+    /// Whether its worker was warm; absent if none had it.
+    pub(crate) start: Option<WorkerStart>,
+    /// The worker that ran it, if that can run others.
+    pub(crate) worker: Option<WorkerId>,
 }
 
 // === impl Accounts ===
@@ -151,25 +178,31 @@ pub(crate) struct Accounts {
 impl Accounts {
     /// The accounts of a call that was accepted now.
     pub(crate) fn open(call: CallId, function: Arc<Function>, metrics: Arc<AgentMetrics>, span: Span) -> Self {
-        let (accepted, timing) = (Instant::now(), ServerTiming::default());
-        Self { call, function, metrics, span, accepted, started: None, timing, is_closed: false }
+        let (accepted, facts) = (Instant::now(), RunFacts::default());
+        Self { call, function, metrics, span, accepted, started: None, facts, is_closed: false }
+    }
+
+    /// What the call will run on, and how that came to it.
+    pub(crate) const fn met(&mut self, worker: Option<WorkerId>, start: WorkerStart) {
+        self.facts.worker = worker;
+        self.facts.start = Some(start);
     }
 
     /// A worker took the call. The first time counts: what was tried on a dead worker is scheduling.
     pub(crate) fn started(&mut self) {
         let now = Instant::now();
         self.started = Some(now);
-        self.timing.scheduling = now.saturating_duration_since(self.accepted);
+        self.facts.timing.scheduling = now.saturating_duration_since(self.accepted);
     }
 
     /// The head of the answer is here.
     pub(crate) fn answered(&mut self) {
-        self.timing.execution = self.started.map(|started| started.elapsed()).unwrap_or_default();
+        self.facts.timing.execution = self.started.map(|started| started.elapsed()).unwrap_or_default();
     }
 
-    /// Where the time went.
-    pub(crate) const fn timing(&self) -> ServerTiming {
-        self.timing
+    /// What is told beside the answer.
+    pub(crate) const fn facts(&self) -> RunFacts {
+        self.facts
     }
 
     /// The call did not run after all, and is refused: nothing is told of it here.
@@ -186,7 +219,7 @@ impl Accounts {
         self.metrics.ended(name, outcome);
         if let Some(started) = self.started {
             let handles = self.metrics.handles(name);
-            observe(&handles.scheduling, self.timing.scheduling);
+            observe(&handles.scheduling, self.facts.timing.scheduling);
             observe(&handles.execution, started.elapsed());
         }
         self.span.text("runpool.outcome", outcome.as_str());
@@ -244,9 +277,10 @@ impl Run {
     }
 
     /// The call is answered, but its process cannot be trusted with another.
-    pub(crate) fn finish_and_kill(mut self) {
+    pub(crate) fn finish_and_kill(mut self) -> impl Future<Output = ()> + Send + use<> {
         self.accounts.close(Outcome::Ok, "");
         self.control.kill(RunError::Disconnected);
+        self.control.freed()
     }
 
     /// The function failed by its own account; its process is done with the call.
@@ -264,6 +298,14 @@ impl Run {
     pub(crate) fn kill(mut self, error: RunError) -> RunError {
         let verdict = self.control.kill(error);
         self.close_failed(verdict)
+    }
+
+    /// The run failed: kills its process, and waits a moment for its slot, so that the next call finds it free. Returns what is told.
+    pub(crate) async fn kill_and_free(self, error: RunError) -> (RunError, RunFacts) {
+        let (control, facts) = (Arc::clone(&self.control), self.accounts.facts());
+        let error = self.kill(error);
+        control.freed().await;
+        (error, facts)
     }
 
     fn close_failed(&mut self, error: RunError) -> RunError {

@@ -15,15 +15,16 @@ use super::call_request::CallRequest;
 use super::calls::CallTable;
 use super::detached;
 use super::functions::Functions;
-use super::gate::Gate;
+use super::gate::{Gate, Permit, PermitId};
 use super::house::House;
 use super::input::Input;
 use super::metrics::AgentMetrics;
-use super::routes::set_load;
-use super::run::{Accounts, Held};
+use super::routes::set_news;
+use super::run::{Accounts, Held, RunFacts};
 use super::status::StatusDesk;
+use super::workers::WorkerId;
 use crate::model::{ByteSize, CallId, CallKind, Digest, Function, FunctionName, IncarnationId, Outcome};
-use crate::protocol::headers::SERVER_TIMING;
+use crate::protocol::headers::{SERVER_TIMING, START};
 use crate::protocol::{AgentStatus, LoadReport, Problem, Refusal, RefusalReason, ServerTiming};
 use crate::server::RequestBody;
 use crate::telemetry::metrics::Metrics;
@@ -45,6 +46,13 @@ pub(crate) struct Service {
     pub(crate) tracer: Tracer,
 }
 
+/// The call that is answered, as far as its slot and its worker may be free already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answered {
+    permit: Option<PermitId>,
+    worker: Option<WorkerId>,
+}
+
 /// Why a call is not run.
 enum Stop {
     /// Another runner may take it.
@@ -62,23 +70,26 @@ impl Service {
             Ok(call) => call,
             Err(error) => {
                 let mut response = answer::bad_request(error.to_string());
-                set_load(self, None, &mut response);
+                set_news(self, None, Answered::default(), &mut response);
                 return response;
             }
         };
         let (id, digest, kind) = (call.request.call, call.digest.clone(), call.kind);
-        let mut response = match self.admit(call) {
+        let (mut response, answered) = match self.admit(call) {
             Ok((accepted, room)) => {
+                let permit = accepted.held.permit.as_ref().map(Permit::id);
                 let ended = match kind {
                     CallKind::Sync => room.run(accepted, &self.house, Input::streaming(body)).await,
                     CallKind::Detached => detached::run(accepted, &self.house, room, body).await,
                 };
-                self.ended(ended, id)
+                self.ended(ended, permit, id)
             }
-            Err(Stop::Refused(refusal)) => self.refuse(&refusal),
-            Err(Stop::Unacceptable(outcome, detail)) => answer::problem(&Problem::new(outcome, detail).with_call_id(id)),
+            Err(Stop::Refused(refusal)) => (self.refuse(&refusal), Answered::default()),
+            Err(Stop::Unacceptable(outcome, detail)) => {
+                (answer::problem(&Problem::new(outcome, detail).with_call_id(id)), Answered::default())
+            }
         };
-        set_load(self, Some(&digest), &mut response);
+        set_news(self, Some(&digest), answered, &mut response);
         response
     }
 
@@ -87,12 +98,12 @@ impl Service {
         self.gate.check_open().map_err(Stop::Refused)?;
         let function = self.functions.get(&call.digest).ok_or(Stop::Refused(Refusal::new(RefusalReason::UnknownFunction)))?;
         self.check(&call, &function)?;
-        let permit = self.gate.enter(&function).map_err(Stop::Refused)?;
+        let permit = self.gate.enter(&function, call.room).map_err(Stop::Refused)?;
         let room = match Room::find(&self.house, &function) {
             Ok(room) => room,
             Err(_no_room) => {
                 permit.refuse();
-                return Err(Stop::Refused(Refusal::new(RefusalReason::Memory)));
+                return Err(Stop::Refused(self.no_memory()));
             }
         };
         let entry = self.calls.enter(call.request.call, function.name().clone(), call.attempt);
@@ -140,19 +151,25 @@ impl Service {
         Ok(())
     }
 
-    fn ended(&self, ended: Ended, id: CallId) -> Response<AnswerBody> {
+    fn ended(&self, ended: Ended, permit: Option<PermitId>, id: CallId) -> (Response<AnswerBody>, Answered) {
         match ended {
-            Ended::Answered(mut response, timing) => {
-                set_timing(&mut response, timing);
-                response
+            Ended::Answered(mut response, facts) => {
+                set_facts(&mut response, facts);
+                (response, Answered { permit, worker: facts.worker })
             }
-            Ended::Failed(error, timing) => {
+            Ended::Failed(error, facts) => {
                 let mut response = answer::problem(&error.problem().with_call_id(id));
-                set_timing(&mut response, timing);
-                response
+                set_facts(&mut response, facts);
+                // Nobody can tell from an error whether its worker lives: if it does, it counts.
+                (response, Answered { permit, worker: None })
             }
-            Ended::Refused => self.refuse(&Refusal::new(RefusalReason::Memory)),
+            Ended::Refused => (self.refuse(&self.no_memory()), Answered::default()),
         }
+    }
+
+    /// Memory comes free when a worker becomes idle, which can then be evicted.
+    fn no_memory(&self) -> Refusal {
+        Refusal { reason: RefusalReason::Memory, retry_after: self.gate.expected_free() }
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<AnswerBody> {
@@ -160,14 +177,15 @@ impl Service {
         answer::refusal(refusal)
     }
 
-    /// How full the agent is.
-    pub(crate) fn load(&self, function: Option<&Digest>) -> LoadReport {
-        let warm = function.map_or(0, |function| self.house.warm(function));
-        LoadReport {
-            in_flight: self.gate.view().in_flight,
+    /// How full the agent is, and which warm workers it has lost.
+    pub(crate) fn news(&self, function: Option<&Digest>, answered: Answered) -> (LoadReport, Option<HeaderValue>) {
+        let (warm, lost) = self.house.news(function, answered.worker);
+        let load = LoadReport {
+            in_flight: self.gate.load(answered.permit),
             slots: self.gate.slots(),
             warm: u32::try_from(warm).unwrap_or(u32::MAX),
-        }
+        };
+        (load, lost)
     }
 
     /// Closes the gate for good.
@@ -179,7 +197,7 @@ impl Service {
     pub(crate) async fn status(&self) -> AgentStatus {
         let look = self.status_desk.look().await;
         let view = self.gate.view();
-        let (warm_workers, memory_used) = self.house.view();
+        let (warm_workers, memory_used, lost_seq) = self.house.view();
         AgentStatus {
             incarnation: Some(self.incarnation),
             state: view.state,
@@ -187,12 +205,22 @@ impl Service {
             memory: self.memory,
             memory_used: ByteSize(memory_used),
             warm_workers,
+            lost_seq,
             active_request_count: u64::from(view.in_flight),
             requests_received: view.received,
             requests_handled: view.handled,
             ..look
         }
     }
+}
+
+/// Writes what is told of the run beside its answer.
+fn set_facts(response: &mut Response<AnswerBody>, facts: RunFacts) {
+    // A word and a number: always a valid value.
+    if let Some(start) = facts.start.and_then(|start| HeaderValue::try_from(start.to_string()).ok()) {
+        response.headers_mut().insert(START, start);
+    }
+    set_timing(response, facts.timing);
 }
 
 /// Writes where the time went, before any timings of the function's own: whoever wants ours reads the first.

@@ -25,7 +25,7 @@ use super::fn_contract::FunctionRequest;
 use super::house::House;
 use super::input::Input;
 use super::metrics::AgentMetrics;
-use super::run::{Accounts, Held};
+use super::run::{Accounts, Held, RunFacts};
 use crate::model::{CallId, Function, FunctionSpec, Intent, Rfc3339};
 use crate::protocol::AgentStatus;
 use crate::telemetry::trace::{SpanKind, Tracer};
@@ -203,19 +203,19 @@ impl StatusDesk {
             Ok(room) => room.run(accepted, &shared.house, Input::held(Bytes::new())).await,
             Err(_no_room) => accepted.refuse(),
         };
-        let (mut status, timing) = match ended {
-            Ended::Answered(response, timing) => {
+        let (mut status, RunFacts { timing, .. }) = match ended {
+            Ended::Answered(response, facts) => {
                 let code = response.status();
                 match read_details(response.into_body()).await {
-                    Ok(details) if code.as_u16() < 400 => (AgentStatus { details, ..AgentStatus::default() }, timing),
+                    Ok(details) if code.as_u16() < 400 => (AgentStatus { details, ..AgentStatus::default() }, facts),
                     Ok(details) => {
                         let failed = failure(format!("the status function answered with status {code}"), code.as_u16());
-                        (AgentStatus { details, ..failed }, timing)
+                        (AgentStatus { details, ..failed }, facts)
                     }
-                    Err(error) => (failure(error, 502), timing),
+                    Err(error) => (failure(error, 502), facts),
                 }
             }
-            Ended::Failed(error, timing) => (failure(error.to_string(), error.outcome().status().as_u16()), timing),
+            Ended::Failed(error, facts) => (failure(error.to_string(), error.outcome().status().as_u16()), facts),
             Ended::Refused => (failure("there is no room for the status function".to_owned(), 503), Default::default()),
         };
         let started = created + timing.scheduling;

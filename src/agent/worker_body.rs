@@ -1,7 +1,8 @@
 //! The body of an answer on its way from a worker to the client.
 //!
-//! Its last byte ends the call: if the worker has read all of the request too, it is free for the next call. It is the only place where a
-//! worker goes back, so that bytes of one call can never meet another.
+//! Its last byte ends the call: if the worker has read all of the request too, it is free for the next call, before that byte (or, of a body
+//! in chunks, the end after it) is handed to the connection. It is the only place where a worker goes back, so that bytes of one call can never
+//! meet another.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 
 use super::answer::Cut;
-use super::house::Lease;
+use super::house::{Lease, UntoldLoss};
 use super::input::InputProgress;
 use super::run::Run;
 use super::run_error::RunError;
@@ -25,15 +26,27 @@ pub(crate) struct WorkerBody {
     left: u64,
     /// Absent when the call is over.
     running: Option<(Run, Lease)>,
+    /// The end of a worker that is killed though it has answered, and what is sent after it: the client may then send the next call.
+    dying: Option<Dying>,
+    /// Told with the body's end.
+    loss: Option<UntoldLoss>,
+}
+
+struct Dying {
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    last: Option<Frame<Bytes>>,
 }
 
 impl WorkerBody {
     /// Streams `incoming`, `limit` bytes at most.
-    pub(crate) fn new(incoming: Incoming, run: Run, lease: Lease, progress: InputProgress, limit: u64) -> Self {
-        let mut body = Self { incoming, progress, left: limit, running: Some((run, lease)) };
+    pub(crate) async fn new(incoming: Incoming, run: Run, lease: Lease, progress: InputProgress, limit: u64) -> Self {
+        let mut body = Self { incoming, progress, left: limit, running: Some((run, lease)), dying: None, loss: None };
         if body.incoming.is_end_stream() {
             // Nobody asks an empty body for frames. If it was killed meanwhile, the answer is whole all the same.
-            let _ = body.complete();
+            let _ = body.complete(None);
+            if let Some(dying) = body.dying.take() {
+                dying.end.await;
+            }
         }
         body
     }
@@ -43,7 +56,7 @@ impl WorkerBody {
     /// # Errors
     /// It broke off.
     pub(crate) async fn discard(mut self) -> Result<(), RunError> {
-        while self.running.is_some() {
+        while !self.is_over() {
             match self.frame().await {
                 Some(Ok(_)) => {}
                 Some(Err(Cut(reason))) => return Err(RunError::BadAnswer(reason)),
@@ -53,19 +66,25 @@ impl WorkerBody {
         Ok(())
     }
 
-    /// The worker has sent everything.
-    fn complete(&mut self) -> Result<(), RunError> {
-        let Some((run, lease)) = self.running.take() else { return Ok(()) };
+    fn is_over(&self) -> bool {
+        self.running.is_none() && self.dying.is_none()
+    }
+
+    /// The worker has sent everything. Gives `last` back, unless it is to be sent when the worker is dead.
+    fn complete(&mut self, last: Option<Frame<Bytes>>) -> Result<Option<Frame<Bytes>>, RunError> {
+        let Some((run, lease)) = self.running.take() else { return Ok(last) };
         if !self.progress.is_at_end() {
             // It has answered without reading all of the request: what is left of that would reach the next call (Fn's `PipesAreClear`).
-            run.finish_and_kill();
-            return Ok(());
+            let end = Box::pin(run.finish_and_kill());
+            self.loss = Some(lease.discard_answered());
+            self.dying = Some(Dying { end, last });
+            return Ok(None);
         }
         // The worker is back before the slot is free: whoever takes the slot finds it warm.
         let held = run.finish()?;
         lease.give_back();
         drop(held);
-        Ok(())
+        Ok(last)
     }
 
     /// The body cannot go on: kills the worker.
@@ -84,6 +103,12 @@ impl Body for WorkerBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let body = &mut *self;
         loop {
+            if let Some(dying) = &mut body.dying {
+                std::task::ready!(dying.end.as_mut().poll(cx));
+                let last = dying.last.take();
+                body.dying = None;
+                return Poll::Ready(last.map(Ok));
+            }
             match std::task::ready!(Pin::new(&mut body.incoming).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     // Trailers are no part of the contract, and could carry what only we may say.
@@ -93,32 +118,37 @@ impl Body for WorkerBody {
                         return Poll::Ready(Some(Err(body.cut(RunError::BodyTooLarge))));
                     }
                     body.left -= length;
-                    if body.incoming.is_end_stream()
-                        && let Err(verdict) = body.complete()
-                    {
-                        return Poll::Ready(Some(Err(Cut(verdict.to_string()))));
+                    let frame = Frame::data(bytes);
+                    if !body.incoming.is_end_stream() {
+                        return Poll::Ready(Some(Ok(frame)));
                     }
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                    match body.complete(Some(frame)) {
+                        Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                        Ok(None) => {}
+                        Err(verdict) => return Poll::Ready(Some(Err(Cut(verdict.to_string())))),
+                    }
                 }
                 Some(Err(_)) => {
                     let error = if body.progress.has_failed() { RunError::ClientGone } else { RunError::Disconnected };
                     return Poll::Ready(Some(Err(body.cut(error))));
                 }
-                None => {
-                    return match body.complete() {
-                        Ok(()) => Poll::Ready(None),
-                        Err(verdict) => Poll::Ready(Some(Err(Cut(verdict.to_string())))),
-                    };
-                }
+                None => match body.complete(None) {
+                    Ok(_) if body.dying.is_some() => {}
+                    Ok(_) => return Poll::Ready(None),
+                    Err(verdict) => return Poll::Ready(Some(Err(Cut(verdict.to_string())))),
+                },
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.running.is_none() && self.incoming.is_end_stream()
+        self.is_over() && self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match self.dying.as_ref().and_then(|dying| dying.last.as_ref()).and_then(Frame::data_ref) {
+            Some(last) => SizeHint::with_exact(u64::try_from(last.len()).unwrap_or(u64::MAX)),
+            None => self.incoming.size_hint(),
+        }
     }
 }

@@ -25,7 +25,7 @@ async fn a_full_agent_refuses_and_says_how_full_it_is() {
     let first = agent.call(&one).header("x-meet", meeting.port).start();
     let first_guest = meeting.guest().await;
     let refused = agent.call(&one).send().await;
-    assert_eq!(refused.refusal(), Some(RefusalReason::Busy), "the function has the one slot it may have");
+    assert_eq!(refused.refusal(), Some(RefusalReason::FunctionBusy), "the function has the one slot it may have");
     assert_eq!((refused.load().in_flight, refused.load().slots), (1, 2));
     let second = agent.call(&f).header("x-meet", meeting.port).start();
     let second_guest = meeting.guest().await;

@@ -213,7 +213,7 @@ impl TestCall {
     }
 }
 
-async fn send(address: SocketAddr, request: Request<TestBody>) -> hyper::Result<Response<Incoming>> {
+pub(super) async fn send(address: SocketAddr, request: Request<TestBody>) -> hyper::Result<Response<Incoming>> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the sender or with the answer's body.

@@ -114,3 +114,15 @@ async fn refusals_and_errors_bring_the_news_too() {
     assert_eq!((facts.load, facts.start), (Some(LOAD), Some(WorkerStart::Warm)));
     assert_eq!(runner.view().last_load, Some(LOAD));
 }
+
+#[tokio::test]
+async fn a_runner_that_is_closed_waits_for_no_room_and_closes_the_connection() {
+    let (server, runner) = agent().await;
+    let (none, ()) = tokio::join!(runner.ask_room(Duration::from_secs(60)), async {
+        let mut peer = server.accept().await;
+        peer.head().await;
+        runner.close().await;
+        peer.until_closed().await;
+    });
+    assert!(matches!(&none, Err(NoRoom::Unreachable { reason, .. }) if reason.contains("closed")), "{none:?}");
+}
