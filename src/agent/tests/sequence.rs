@@ -12,6 +12,8 @@ use crate::agent::AgentConfig;
 use crate::model::{CallId, Digest, FunctionSpec, Outcome};
 use crate::protocol::{LoadReport, WorkerStart};
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// One connection that is kept.
 struct Client {
     sender: SendRequest<TestBody>,
@@ -27,7 +29,7 @@ impl Client {
     }
 
     /// Calls, and reads the answer to its last byte.
-    async fn call(&mut self, spec: &FunctionSpec, method: Method, headers: &[(&str, &str)], body: &'static str) -> Answer {
+    async fn call(&mut self, spec: &FunctionSpec, method: Method, headers: Headers<'_>, body: &'static str) -> Answer {
         self.calls += 1;
         let mut request = Request::builder()
             .method(method)
@@ -61,7 +63,7 @@ async fn the_next_call_finds_the_slot_free_and_the_worker_warm() {
     let mut client = Client::connect(&agent).await;
     let first = client.call(&f, Method::POST, &[], "x").await;
     assert!(matches!(start(&first), WorkerStart::Cold(cost) if cost > Duration::ZERO), "{first:?}");
-    let kinds: [(Method, &[(&str, &str)], usize); 5] = [
+    let kinds: [(Method, Headers<'_>, usize); 5] = [
         (Method::POST, &[], 1),
         (Method::POST, &[("x-chunked", "1")], 1),
         (Method::GET, &[("x-bytes", "0")], 0),
