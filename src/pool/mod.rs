@@ -7,8 +7,10 @@
 //! This floor knows runners, not placers: who is tried first is decided above.
 
 mod config;
+mod entry;
 mod evidence;
 mod from_config;
+pub mod health;
 mod member;
 mod snapshot;
 mod snapshot_pool;
@@ -16,6 +18,7 @@ mod snapshot_pool;
 use async_trait::async_trait;
 
 pub use config::{InvalidPoolConfig, PoolConfig};
+pub use entry::{MAX_WEIGHT, RunnerEntry};
 pub use evidence::{Evidence, RunnerReport};
 pub use from_config::ConfiguredPool;
 pub use member::{Admission, ClosedWhy, DEFAULT_WEIGHT, Member, RunnerPlace, Terms};
