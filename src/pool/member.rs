@@ -147,6 +147,17 @@ impl Member {
         Self { id, runner, weight: terms.weight, terms, admission: Admission::Open, tally: Arc::default() }
     }
 
+    /// The same member on other terms.
+    pub(super) fn on_terms(&self, terms: &Terms) -> Self {
+        if *self.terms == *terms {
+            return self.clone();
+        }
+        // While it starts slowly, it goes on doing so.
+        let scaled = u64::from(self.weight) * u64::from(terms.weight) / u64::from(self.terms.weight.max(1));
+        let weight = if self.terms.weight == 0 { terms.weight } else { u32::try_from(scaled).unwrap_or(u32::MAX) };
+        Self { weight, terms: Arc::new(terms.clone()), ..self.clone() }
+    }
+
     /// Whether new calls may go there.
     pub const fn is_usable(&self) -> bool {
         self.weight > 0 && !matches!(self.admission, Admission::Closed(_))

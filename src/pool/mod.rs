@@ -2,7 +2,8 @@
 //!
 //! A [`Snapshot`] is an immutable view of runners, each in a [`RunnerPlace`] of its own; a [`RunnerPool`] yields one whenever it is asked, so that
 //! it may change between two questions and never within one answer. [`SnapshotPool`] is the pool that the balancer itself uses: its snapshot is
-//! exchanged for a successor, which costs what changed and never blocks a call. [`ConfiguredPool`] fills one with the runners of a configuration, again at every reload.
+//! exchanged for a successor, which costs what changed and never blocks a call. [`ConfiguredPool`] fills one with the runners that its [`sources`] list:
+//! the configuration, a file, DNS, and runners that register themselves. [`health`] says which of them get calls.
 //!
 //! This floor knows runners, not placers: who is tried first is decided above.
 
@@ -14,6 +15,7 @@ pub mod health;
 mod member;
 mod snapshot;
 mod snapshot_pool;
+pub mod sources;
 
 use async_trait::async_trait;
 
