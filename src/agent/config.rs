@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::register_config::RegisterConfig;
 use crate::model::{ByteSize, FunctionName, InvalidValue, human_duration};
 use crate::server::{ConnectionLimits, Exposure};
 
@@ -41,6 +42,8 @@ pub struct AgentConfig {
     /// How often the memory of busy workers is looked at; zero never.
     #[serde(with = "human_duration")]
     pub memory_watch: Duration,
+    /// With which balancers it registers itself.
+    pub register: RegisterConfig,
     /// Limits of the listener.
     pub limits: ConnectionLimits,
 }
@@ -59,6 +62,7 @@ impl Default for AgentConfig {
             barrier_file: None,
             status_cache: Duration::from_millis(1_500),
             memory_watch: Duration::from_millis(500),
+            register: RegisterConfig::default(),
             limits: Self::limits(),
         }
     }
@@ -103,6 +107,7 @@ impl AgentConfig {
             invalid.push(InvalidValue::new("max_answer_head", "from 8KiB to 16MiB"));
         }
         invalid.extend(self.socket_directory.as_deref().and_then(|path| check_socket_directory(path).err()));
+        invalid.extend(self.register.validate().into_iter().map(|value| value.within("register")));
         invalid.extend(self.limits.validate().into_iter().map(|value| value.within("limits")));
         invalid
     }

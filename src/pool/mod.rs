@@ -94,8 +94,8 @@ pub trait RunnerPool: Send + Sync {
         None
     }
 
-    /// Takes note of what an attempt showed about the runner in `place`. Called on the path of calls: it must not block.
-    fn note(&self, _place: RunnerPlace, _evidence: Evidence) {}
+    /// Takes note of what an attempt showed about a runner of one of its snapshots. Called on the path of calls: it must not block.
+    fn note(&self, _runner: &Member, _evidence: Evidence) {}
 
     /// Closes every runner and waits for the calls that run on them.
     ///

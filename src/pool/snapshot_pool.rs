@@ -142,20 +142,20 @@ impl RunnerPool for SnapshotPool {
         Some(self.reports.subscribe())
     }
 
-    fn note(&self, place: RunnerPlace, evidence: Evidence) {
-        let snapshot = self.current.load();
-        let Some(member) = snapshot.get(place) else { return };
+    fn note(&self, runner: &Member, evidence: Evidence) {
         let taken = match evidence {
             Evidence::Refused => return,
-            Evidence::Took => {
-                let taken = member.tally.took();
-                if member.admission == Admission::Open {
-                    return;
-                }
-                taken
-            }
-            Evidence::Failed | Evidence::Unreachable => member.tally.taken(),
+            Evidence::Took => runner.tally.took(),
+            Evidence::Failed | Evidence::Unreachable => runner.tally.taken(),
         };
+        let snapshot = self.current.load();
+        let Some(place) = snapshot.place(&runner.id) else { return };
+        // Another life at its address has nothing to do with it; and that a runner takes calls is news only if it was doubted.
+        let is_news =
+            |now: &Member| now.is_same_runner(runner) && (evidence != Evidence::Took || now.admission != Admission::Open);
+        if !snapshot.get(place).is_some_and(|now| is_news(now)) {
+            return;
+        }
         let _ = self.evidence.try_send(Noted { place, evidence, taken });
     }
 

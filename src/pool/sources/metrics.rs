@@ -25,14 +25,14 @@ impl SourceMetrics {
     }
 
     /// The source lists so many runners.
-    pub(in crate::pool) fn listed(&self, source: SourceName, runners: usize) {
+    pub fn listed(&self, source: SourceName, runners: usize) {
         let labels = labels(source);
         self.up.get_or_create(&labels).set(1);
         self.runners.get_or_create(&labels).set(i64::try_from(runners).unwrap_or(i64::MAX));
     }
 
     /// The source could not be read.
-    pub(in crate::pool) fn failed(&self, source: SourceName) {
+    pub fn failed(&self, source: SourceName) {
         let labels = labels(source);
         self.up.get_or_create(&labels).set(0);
         self.errors.get_or_create(&labels).inc();
