@@ -27,7 +27,7 @@ use crate::telemetry::trace::{Tracer, TracerGuard};
 /// calls have until shutdown.deadline. A second SIGTERM ends it at once.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  runpool runner --listen 127.0.0.1:9001 --slots 8\n  runpool runner --config runner.toml --set runner.memory=4GiB\n  runpool runner --listen 10.0.0.7:9001 --register http://10.0.0.1:8081 --set runner.expose=without-authentication"
+    after_help = "Example:\n  runpool runner --listen 127.0.0.1:9001 --slots 8\n  runpool runner --config runner.toml --set runner.memory=4GiB\n  runpool runner --listen 127.0.0.1:9001 --register http://127.0.0.1:8081"
 )]
 pub(in crate::cli) struct RunnerCommand {
     #[command(flatten)]
