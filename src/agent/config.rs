@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::register_config::RegisterConfig;
 use super::room::RoomConfig;
 use crate::model::{ByteSize, FunctionName, InvalidValue, human_duration};
 use crate::server::{ConnectionLimits, Exposure};
@@ -44,6 +45,8 @@ pub struct AgentConfig {
     pub memory_watch: Duration,
     /// How slots are lent to balancers that wait for one.
     pub room: RoomConfig,
+    /// With which balancers it registers itself.
+    pub register: RegisterConfig,
     /// Limits of the listener.
     pub limits: ConnectionLimits,
 }
@@ -63,6 +66,7 @@ impl Default for AgentConfig {
             status_cache: Duration::from_millis(1_500),
             memory_watch: Duration::from_millis(500),
             room: RoomConfig::default(),
+            register: RegisterConfig::default(),
             limits: Self::limits(),
         }
     }
@@ -108,6 +112,7 @@ impl AgentConfig {
         }
         invalid.extend(self.socket_directory.as_deref().and_then(|path| check_socket_directory(path).err()));
         invalid.extend(self.room.validate().into_iter().map(|value| value.within("room")));
+        invalid.extend(self.register.validate().into_iter().map(|value| value.within("register")));
         invalid.extend(self.limits.validate().into_iter().map(|value| value.within("limits")));
         invalid
     }

@@ -29,7 +29,7 @@ pub(super) struct CheckCommand {
 /// Who will use the configuration.
 #[derive(Clone, Copy, Debug, Args)]
 pub(super) struct RoleArgument {
-    /// Who will use it. Without this: `lb` if the file names runners (pool.runners), else `up`
+    /// Who will use it. Without this: `lb` if the file names runners (pool.runners or another source), else `up`
     #[arg(long, value_name = "ROLE", value_enum)]
     role: Option<RoleName>,
 }
@@ -50,7 +50,7 @@ impl RoleArgument {
             Some(RoleName::Runner) => Role::Runner,
             // With anything wrong the role is not known; the second reading tells what.
             None => match Config::load(&sources) {
-                Ok(loaded) if loaded.config.pool.runners.is_empty() => Role::Up,
+                Ok(loaded) if !loaded.config.pool.has_sources() => Role::Up,
                 Ok(_) => Role::Lb,
                 Err(_) => Role::Any,
             },

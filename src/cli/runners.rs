@@ -16,7 +16,8 @@ pub(super) struct RunnersCommand {
 }
 
 /// What people look at first.
-const COLUMNS: [&str; 9] = ["id", "address", "state", "is_open", "in_flight", "slots", "attempts", "committed", "refusals"];
+const COLUMNS: [&str; 11] =
+    ["id", "address", "state", "reason", "weight", "is_open", "in_flight", "slots", "attempts", "committed", "refusals"];
 
 impl RunnersCommand {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {

@@ -190,7 +190,10 @@ fn a_wrong_value_is_told_with_its_place_and_what_was_expected() {
         ),
         ("[telemetry]\nnative_histograms = \"on\"", "c.toml:2: telemetry.native_histograms = \"on\": expected true or false"),
         ("[pool]\nrunners = \"a:1\"", "c.toml:2: pool.runners = \"a:1\": expected a list in [ ]"),
-        ("[pool]\nrunners = [\n \"a:1\",\n 2,\n]", "c.toml:4: pool.runners[1] = 2: expected a text in quotes"),
+        (
+            "[pool]\nrunners = [\n \"a:1\",\n 2,\n]",
+            "c.toml:4: pool.runners[1] = 2: expected an address in quotes, such as \"10.0.0.7:9001\", or a table with the key `address`",
+        ),
         ("[[function]]\ncommand = [\"x\"]", "c.toml:1: function[0]: expected the key `name` in this table"),
         (
             "[[function]]\nname = \"a b\"",

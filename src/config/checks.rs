@@ -100,6 +100,11 @@ fn listeners(config: &Config, role: Role, places: &Places<'_>, errors: &mut Vec<
     if is_same && role != Role::Runner {
         errors.push(places.error("admin.listen", "expected another address than front.listen has"));
     }
+    let registration = &config.pool.registration;
+    if registration.enabled && registration.insecure && !config.admin.listen.ip().is_loopback() && role != Role::Runner {
+        let problem = "expected false, with token_sha256 or token_file: the admin listener is not on loopback, and whoever registers a runner is sent calls";
+        errors.push(places.error("pool.registration.insecure", problem));
+    }
 }
 
 fn functions(config: &Config, role: Role, places: &Places<'_>, findings: &mut Findings) {
@@ -187,7 +192,7 @@ fn status_function(config: &Config, places: &Places<'_>, errors: &mut Vec<Config
 
 fn runners(config: &Config, role: Role, places: &Places<'_>, findings: &mut Findings) {
     match role {
-        Role::Lb if config.pool.runners.is_empty() => {
+        Role::Lb if !config.pool.has_sources() => {
             let problem = "there is no runner: every call will wait for one and then be answered 503";
             findings.warnings.push(places.error("pool.runners", problem));
         }

@@ -170,7 +170,9 @@ fn describe(root: &Node, path: &[Step], wrong: &Wrong) -> ConfigError {
 /// In a file, directories are relative to that file; elsewhere, to where the program was started.
 fn make_directories_absolute(config: &mut Config, file: Option<&Path>) {
     let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    for directory in config.functions.iter_mut().filter_map(|function| function.directory.as_mut()) {
+    let files = [&mut config.pool.file.path, &mut config.pool.registration.token_file, &mut config.runner.register.token_file];
+    let directories = config.functions.iter_mut().map(|function| &mut function.directory);
+    for directory in files.into_iter().chain(directories).filter_map(Option::as_mut) {
         // Fails only for an empty path or without a working directory; the check that it exists tells then.
         if let Ok(absolute) = std::path::absolute(base.join(&*directory)) {
             *directory = absolute.components().collect();

@@ -44,6 +44,8 @@ outcomes! {
     BadRequest = "bad_request", 400;
     /// The function asks for more than any runner of this kind has.
     Impossible = "impossible", 400;
+    /// Who asks did not show that it may.
+    Unauthorized = "unauthorized", 401;
     /// No route matches, or the named function does not exist.
     NotFound = "not_found", 404;
     /// The path exists, but not with this method.

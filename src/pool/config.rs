@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::snapshot::DuplicateRunner;
+use super::entry::{ADDRESS_EXPECTED, RunnerEntry};
+use super::health::HealthConfig;
+use super::sources::{DnsConfig, FileConfig, RegistrationConfig};
 use crate::model::{InvalidValue, human_duration, option_human_duration};
 use crate::runner::http::{HttpRunnerSettings, InvalidAddress, Protocol, RunnerAddress};
 
 /// `[pool]`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PoolConfig {
     /// How the balancer speaks to its runners.
     pub protocol: Protocol,
-    /// Addresses, `host:port`, each once. A name is looked up whenever a connection is made.
-    pub runners: Vec<String>,
+    /// The runners, each once: `"host:port"`, or a table with `address`, `weight`, `labels`, `max_in_flight`, `max_connections`, `slots`. A name is
+    /// looked up whenever a connection is made.
+    pub runners: Vec<RunnerEntry>,
     /// How long making a connection may take before the attempt counts as refused.
     #[serde(with = "human_duration")]
     pub connect_timeout: Duration,
@@ -29,6 +32,14 @@ pub struct PoolConfig {
     /// Statuses of a plain server that mean "not taken, try another", 400 to 599. 503 counts only together with `Retry-After`: a bare one
     /// is an answer, since functions use it for failures of their own, after they ran.
     pub refusal_statuses: Vec<u16>,
+    /// When a runner is left out, and when it is let in again.
+    pub health: HealthConfig,
+    /// Runners listed in a file of their own.
+    pub file: FileConfig,
+    /// Runners listed by a name server.
+    pub dns: DnsConfig,
+    /// Runners that register themselves.
+    pub registration: RegistrationConfig,
 }
 
 impl Default for PoolConfig {
@@ -40,6 +51,10 @@ impl Default for PoolConfig {
             idle_timeout: None,
             max_idle_connections: 1_024,
             refusal_statuses: vec![503],
+            health: HealthConfig::default(),
+            file: FileConfig::default(),
+            dns: DnsConfig::default(),
+            registration: RegistrationConfig::default(),
         }
     }
 }
@@ -58,9 +73,6 @@ pub enum InvalidPoolConfig {
         /// What is wrong with it.
         source: InvalidAddress,
     },
-    /// Two runners are known by one name, which the checks before do not let through.
-    #[error("pool.runners: {0}")]
-    OneName(#[from] DuplicateRunner),
 }
 
 impl PoolConfig {
@@ -68,21 +80,21 @@ impl PoolConfig {
     pub fn validate(&self) -> Vec<InvalidValue> {
         let mut invalid = Vec::new();
         let mut seen = HashSet::with_capacity(self.runners.len());
-        for (index, text) in self.runners.iter().enumerate() {
+        for (index, entry) in self.runners.iter().enumerate() {
             let key = || format!("runners[{index}]");
-            match text.parse::<RunnerAddress>() {
-                Err(_) => {
-                    invalid.push(InvalidValue::new(
-                        key(),
-                        "host:port, such as \"10.0.0.7:9001\", \"runner-1:9001\" or \"[::1]:9001\"",
-                    ));
-                }
+            match entry.address.parse::<RunnerAddress>() {
+                Err(_) => invalid.push(InvalidValue::new(key(), ADDRESS_EXPECTED)),
                 Ok(address) if !seen.insert((address.host().to_owned(), address.port())) => {
                     invalid.push(InvalidValue::new(key(), "each runner once"));
                 }
                 Ok(_) => {}
             }
+            let others = entry.validate().into_iter().filter(|value| value.key != "address");
+            invalid.extend(others.map(|value| value.within(&key())));
         }
+        let parts =
+            [("health", self.health.validate()), ("dns", self.dns.validate()), ("registration", self.registration.validate())];
+        invalid.extend(parts.into_iter().flat_map(|(name, values)| values.into_iter().map(|value| value.within(name))));
         if self.connect_timeout.is_zero() {
             invalid.push(InvalidValue::new("connect_timeout", "more than 0s"));
         }
@@ -93,6 +105,11 @@ impl PoolConfig {
             invalid.push(InvalidValue::new("refusal_statuses", "statuses from 400 to 599"));
         }
         invalid
+    }
+
+    /// Whether anything is configured that could list a runner.
+    pub const fn has_sources(&self) -> bool {
+        !self.runners.is_empty() || self.file.path.is_some() || self.dns.name.is_some() || self.registration.enabled
     }
 
     /// The settings of every runner of this pool. `attempt_timeout` is that of `[placement]`.
@@ -114,7 +131,7 @@ mod tests {
     use super::*;
 
     fn pool(runners: &[&str]) -> PoolConfig {
-        PoolConfig { runners: runners.iter().map(|&runner| runner.to_owned()).collect(), ..PoolConfig::default() }
+        PoolConfig { runners: runners.iter().map(|&runner| runner.into()).collect(), ..PoolConfig::default() }
     }
 
     #[test]

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::member::RunnerPlace;
+use crate::model::Outcome;
 use crate::protocol::LoadReport;
+use crate::runner::http::AnswerFacts;
+use crate::runner::{Attempt, RefusedWhy};
 
 /// What one attempt showed about its runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -16,6 +19,35 @@ pub enum Evidence {
     Refused,
     /// No connection could be made.
     Unreachable,
+}
+
+impl Evidence {
+    /// What an attempt shows; `None` if nothing about the runner's health.
+    ///
+    /// A function that cannot be started counts against its runner, as does a connection that was lost or silent. What functions themselves do wrong
+    /// does not. A plain server has no functions: there, an answer from 500 on is a failure.
+    pub fn of(attempt: &Attempt) -> Option<Self> {
+        match attempt {
+            Attempt::Committed(Ok(answer)) => {
+                let is_plain = answer.extensions().get::<AnswerFacts>().is_some_and(|facts| facts.load.is_none());
+                Some(if is_plain && answer.status().is_server_error() { Self::Failed } else { Self::Took })
+            }
+            Attempt::Committed(Err(error)) => match error.outcome {
+                Outcome::RunnerReset | Outcome::RunnerTimeout | Outcome::InitFailed => Some(Self::Failed),
+                Outcome::FunctionFailed
+                | Outcome::FunctionCrashed
+                | Outcome::FunctionOutOfMemory
+                | Outcome::AnswerTooLarge
+                | Outcome::BadAnswer => Some(Self::Took),
+                _ => None,
+            },
+            Attempt::Refused(refused) => match refused.why {
+                RefusedWhy::Unreachable(_) => Some(Self::Unreachable),
+                RefusedWhy::Agent(_) | RefusedWhy::Status(_) => Some(Self::Refused),
+                RefusedWhy::Closed => None,
+            },
+        }
+    }
 }
 
 /// What a runner said about itself when it was asked.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::health::Tally;
 use crate::model::RunnerId;
 use crate::runner::Runner;
 
@@ -41,6 +42,8 @@ pub struct Member {
     pub weight: u32,
     /// Whether it gets calls now.
     pub admission: Admission,
+    /// What its calls are counted in.
+    pub tally: Arc<Tally>,
 }
 
 /// What the source of a runner says about it, beside its address.
@@ -52,7 +55,8 @@ pub struct Terms {
     pub labels: BTreeMap<String, String>,
     /// How many calls of this balancer it may have at once; 0 is as many as come.
     pub max_in_flight: u32,
-    /// How many connections this balancer may have to it; 0 is as many as are needed.
+    /// How many connections this balancer may have to it for calls; 0 is as many as are needed. A call under way has one of its own, from when it is
+    /// being made, so that this also bounds calls that wait for one.
     pub max_connections: u32,
     /// How many slots it has, if the source knows. Load reports tell it better.
     pub slots: Option<u32>,
@@ -116,6 +120,22 @@ impl fmt::Display for ClosedWhy {
     }
 }
 
+impl Terms {
+    /// How many calls the balancer may have there at once, whatever bounds them; 0 is as many as come.
+    pub const fn call_limit(&self) -> u32 {
+        match (self.max_in_flight, self.max_connections) {
+            (0, limit) | (limit, 0) => limit,
+            (calls, connections) => {
+                if calls < connections {
+                    calls
+                } else {
+                    connections
+                }
+            }
+        }
+    }
+}
+
 impl Member {
     /// A member that is known by its runner's address and has nothing special about it.
     pub fn new(runner: Arc<dyn Runner>) -> Self {
@@ -124,7 +144,18 @@ impl Member {
 
     /// A member on these terms, which gets calls at once.
     pub fn with_terms(id: RunnerId, runner: Arc<dyn Runner>, terms: Arc<Terms>) -> Self {
-        Self { id, runner, weight: terms.weight, terms, admission: Admission::Open }
+        Self { id, runner, weight: terms.weight, terms, admission: Admission::Open, tally: Arc::default() }
+    }
+
+    /// The same member on other terms.
+    pub(super) fn on_terms(&self, terms: &Terms) -> Self {
+        if *self.terms == *terms {
+            return self.clone();
+        }
+        // While it starts slowly, it goes on doing so.
+        let scaled = u64::from(self.weight) * u64::from(terms.weight) / u64::from(self.terms.weight.max(1));
+        let weight = if self.terms.weight == 0 { terms.weight } else { u32::try_from(scaled).unwrap_or(u32::MAX) };
+        Self { weight, terms: Arc::new(terms.clone()), ..self.clone() }
     }
 
     /// Whether new calls may go there.

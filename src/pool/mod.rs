@@ -2,20 +2,25 @@
 //!
 //! A [`Snapshot`] is an immutable view of runners, each in a [`RunnerPlace`] of its own; a [`RunnerPool`] yields one whenever it is asked, so that
 //! it may change between two questions and never within one answer. [`SnapshotPool`] is the pool that the balancer itself uses: its snapshot is
-//! exchanged for a successor, which costs what changed and never blocks a call. [`ConfiguredPool`] fills one with the runners of a configuration, again at every reload.
+//! exchanged for a successor, which costs what changed and never blocks a call. [`ConfiguredPool`] fills one with the runners that its [`sources`] list:
+//! the configuration, a file, DNS, and runners that register themselves. [`health`] says which of them get calls.
 //!
 //! This floor knows runners, not placers: who is tried first is decided above.
 
 mod config;
+mod entry;
 mod evidence;
 mod from_config;
+pub mod health;
 mod member;
 mod snapshot;
 mod snapshot_pool;
+pub mod sources;
 
 use async_trait::async_trait;
 
 pub use config::{InvalidPoolConfig, PoolConfig};
+pub use entry::{MAX_WEIGHT, RunnerEntry};
 pub use evidence::{Evidence, RunnerReport};
 pub use from_config::ConfiguredPool;
 pub use member::{Admission, ClosedWhy, DEFAULT_WEIGHT, Member, RunnerPlace, Terms};
@@ -89,8 +94,8 @@ pub trait RunnerPool: Send + Sync {
         None
     }
 
-    /// Takes note of what an attempt showed about the runner in `place`. Called on the path of calls: it must not block.
-    fn note(&self, _place: RunnerPlace, _evidence: Evidence) {}
+    /// Takes note of what an attempt showed about a runner of one of its snapshots. Called on the path of calls: it must not block.
+    fn note(&self, _runner: &Member, _evidence: Evidence) {}
 
     /// Closes every runner and waits for the calls that run on them.
     ///

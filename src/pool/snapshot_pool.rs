@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, mpsc, watch};
 
-use super::member::Member;
+use super::evidence::{Evidence, RunnerReport};
+use super::member::{Admission, Member, RunnerPlace};
 use super::snapshot::{DuplicateRunner, Snapshot, SnapshotEdit};
 use super::{PoolAnswer, PoolError, RunnerPool};
 use crate::model::{Call, RunnerId};
@@ -20,7 +21,23 @@ pub struct SnapshotPool {
     changing: Mutex<()>,
     /// The version of the current snapshot.
     version: watch::Sender<u64>,
+    /// To the keeper of the runners' health. What finds no room is forgotten: there is evidence enough then.
+    evidence: mpsc::Sender<Noted>,
+    /// Until the keeper takes it.
+    evidence_receiver: Mutex<Option<mpsc::Receiver<Noted>>>,
+    reports: broadcast::Sender<RunnerReport>,
 }
+
+/// What an attempt showed, on its way to the keeper of the runners' health.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Noted {
+    pub(super) place: RunnerPlace,
+    pub(super) evidence: Evidence,
+    pub(super) taken: u64,
+}
+
+/// Evidence and reports that wait to be read.
+const MAX_WAITING: usize = 4_096;
 
 impl Default for SnapshotPool {
     /// A pool with no runner yet.
@@ -40,7 +57,15 @@ impl SnapshotPool {
 
     fn of(snapshot: Snapshot) -> Self {
         let version = watch::Sender::new(snapshot.version());
-        Self { current: ArcSwap::from_pointee(snapshot), changing: Mutex::new(()), version }
+        let (evidence, receiver) = mpsc::channel(MAX_WAITING);
+        Self {
+            current: ArcSwap::from_pointee(snapshot),
+            changing: Mutex::new(()),
+            version,
+            evidence,
+            evidence_receiver: Mutex::new(Some(receiver)),
+            reports: broadcast::Sender::new(MAX_WAITING),
+        }
     }
 
     /// The runners now.
@@ -60,6 +85,17 @@ impl SnapshotPool {
             self.version.send_replace(version);
         }
         result
+    }
+
+    /// What attempts show, for whoever keeps the runners' health; once.
+    pub(super) fn take_evidence(&self) -> Option<mpsc::Receiver<Noted>> {
+        self.evidence_receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Hands on what a runner said about itself.
+    pub(super) fn report(&self, report: RunnerReport) {
+        // Nobody may listen.
+        let _ = self.reports.send(report);
     }
 
     /// Makes the runners these. Who was there already keeps its place. Returns the members whose runner is gone: the caller closes them, which waits
@@ -100,6 +136,27 @@ impl RunnerPool for SnapshotPool {
 
     fn changes(&self) -> Option<watch::Receiver<u64>> {
         Some(self.version.subscribe())
+    }
+
+    fn reports(&self) -> Option<broadcast::Receiver<RunnerReport>> {
+        Some(self.reports.subscribe())
+    }
+
+    fn note(&self, runner: &Member, evidence: Evidence) {
+        let taken = match evidence {
+            Evidence::Refused => return,
+            Evidence::Took => runner.tally.took(),
+            Evidence::Failed | Evidence::Unreachable => runner.tally.taken(),
+        };
+        let snapshot = self.current.load();
+        let Some(place) = snapshot.place(&runner.id) else { return };
+        // Another life at its address has nothing to do with it; and that a runner takes calls is news only if it was doubted.
+        let is_news =
+            |now: &Member| now.is_same_runner(runner) && (evidence != Evidence::Took || now.admission != Admission::Open);
+        if !snapshot.get(place).is_some_and(|now| is_news(now)) {
+            return;
+        }
+        let _ = self.evidence.try_send(Noted { place, evidence, taken });
     }
 
     async fn shutdown(&self) -> Result<(), PoolError> {

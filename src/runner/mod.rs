@@ -12,6 +12,7 @@ mod body;
 #[cfg(test)]
 pub(crate) mod doubles;
 mod gate;
+mod health;
 pub mod http;
 mod room;
 mod view;
@@ -24,6 +25,7 @@ use async_trait::async_trait;
 pub use attempt::{Attempt, CallError, Refused, RefusedWhy};
 pub use body::{AnswerBody, BodyEnd, BodyError, CallBody, RequestBody, StreamingBody};
 pub use gate::{Gate, Session};
+pub use health::{HealthAnswer, HealthQuestion};
 pub use http::AnswerFacts;
 pub use room::{NoRoom, Probe, Room};
 pub use view::{Noted, RunnerView};
@@ -109,6 +111,19 @@ pub trait Runner: Send + Sync + fmt::Debug {
     /// at any time.
     async fn probe(&self) -> Result<Probe, StatusError> {
         Err(StatusError::Unsupported { address: self.address().to_owned() })
+    }
+
+    /// Asks the runner whether it is well, and waits no longer than `limit` for the answer. Safe to drop at any time.
+    ///
+    /// What is here asks for the status, and takes a runner that has none for well.
+    async fn ask_health(&self, _question: &HealthQuestion, limit: std::time::Duration) -> HealthAnswer {
+        match tokio::time::timeout(limit, self.status()).await {
+            Ok(Ok(status)) => HealthAnswer::Well(Some(Box::new(status))),
+            Ok(Err(StatusError::Unsupported { .. })) => HealthAnswer::Well(None),
+            Ok(Err(error @ StatusError::Unreachable { .. })) => HealthAnswer::Unreachable(error.to_string()),
+            Ok(Err(error @ StatusError::Malformed { .. })) => HealthAnswer::Unwell(error.to_string()),
+            Err(_) => HealthAnswer::Unwell("it did not answer in time".to_owned()),
+        }
     }
 
     /// Refuses new attempts, waits for the running ones, closes the connections. Calling it again waits again.

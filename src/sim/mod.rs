@@ -22,6 +22,6 @@ pub use runner::{Eviction, Execution, ModelRunner, OnFull, RoomTimes, RunnerMode
 pub use setup::{Dealing, Fault, FaultKind, Flows, Setup};
 pub use statistics::Estimate;
 pub use workload::{
-    Arrivals, ClosedLoop, ColdStart, DayCut, ModelCall, ModelFunction, Popularity, Service, Synthetic, TraceError, Workload, is_day_file,
-    read_calls, read_days, read_functions,
+    Arrivals, ClosedLoop, ColdStart, DayCut, ModelCall, ModelFunction, Popularity, Service, Synthetic, TraceError, Workload,
+    is_day_file, read_calls, read_days, read_functions,
 };

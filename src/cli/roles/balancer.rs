@@ -13,14 +13,16 @@ use tokio::task::JoinSet;
 use super::Ground;
 use super::life::Service;
 use super::listener::{Bound, Listener};
-use super::local_pool;
+use super::{local_pool, sources};
 use crate::config::{Config, Loaded, Setting};
 use crate::fleet::LocalRunner;
 use crate::front::admin::{self, Admin, AdminSources, ConfigValue, Readiness};
 use crate::front::{Catalog, Front, FrontMetrics, FrontTelemetry, serve};
 use crate::model::Function;
 use crate::placement::{Placement, PlacementMetrics};
-use crate::pool::{ConfiguredPool, Member, RunnerPool as _, Snapshot, SnapshotPool};
+use crate::pool::health::{HealthKeeper, HealthMetrics, HealthState};
+use crate::pool::sources::{Registrar, SourceMetrics};
+use crate::pool::{Admission, ConfiguredPool, Member, RunnerPool as _, Snapshot, SnapshotPool};
 use crate::runner::http::RunnerMetrics;
 use crate::telemetry::access_log::{AccessLog, AccessLogGuard};
 use crate::telemetry::process;
@@ -29,7 +31,7 @@ use crate::telemetry::trace::{Tracer, TracerGuard};
 /// Where the balancer's runners come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RunnerSource {
-    /// From `pool.runners`.
+    /// From `pool.runners` and the other sources of `[pool]`.
     Configuration,
     /// From a local fleet, which [`Balancer::follow`] is told of.
     LocalFleet,
@@ -48,17 +50,19 @@ pub(super) struct Balancer {
     admin_listener: Listener,
     /// Runners that a reload took away, as long as calls run on them; and whoever follows a local fleet.
     tasks: JoinSet<()>,
+    /// Those who keep the pool what it should be, until the calls have ended.
+    keepers: JoinSet<()>,
     guards: Guards,
 }
 
 /// The pool by its source.
 enum Runners {
-    Configured(ConfiguredPool),
+    Configured(Arc<ConfiguredPool>),
     Local { pool: Arc<SnapshotPool>, metrics: RunnerMetrics },
 }
 
 impl Runners {
-    const fn pool(&self) -> &Arc<SnapshotPool> {
+    fn pool(&self) -> &Arc<SnapshotPool> {
         match self {
             Self::Configured(configured) => configured.pool(),
             Self::Local { pool, .. } => pool,
@@ -93,12 +97,19 @@ impl Balancer {
         tracer.declare(&mut metrics);
 
         let runner_metrics = RunnerMetrics::declare(&mut metrics);
+        let (mut keepers, mut registrar) = (JoinSet::new(), None);
+        let source_metrics = SourceMetrics::declare(&mut metrics);
         let runners = match source {
             RunnerSource::Configuration => {
-                Runners::Configured(ConfiguredPool::new(&config.pool, config.placement.attempt_timeout, runner_metrics)?)
+                let configured = ConfiguredPool::new(&config.pool, config.placement.attempt_timeout, runner_metrics)?;
+                let configured = Arc::new(configured);
+                registrar = sources::follow(&configured, &config.pool, &source_metrics, &mut keepers)?;
+                Runners::Configured(configured)
             }
             RunnerSource::LocalFleet => Runners::Local { pool: Arc::default(), metrics: runner_metrics },
         };
+        let (pool, health) = (Arc::clone(runners.pool()), HealthMetrics::declare(&mut metrics));
+        keepers.spawn(HealthKeeper::new(pool, config.pool.protocol, config.pool.health.clone(), health).run());
         let placement = Placement::new(
             Arc::clone(runners.pool()) as _,
             &config.placement,
@@ -115,6 +126,7 @@ impl Balancer {
         let shown = Arc::new(Shown {
             pool: Arc::clone(runners.pool()),
             front: front.clone(),
+            registrar,
             settings: ArcSwap::from_pointee(config_values(loaded)),
         });
         let router =
@@ -134,6 +146,7 @@ impl Balancer {
             front_listener,
             admin_listener,
             tasks: JoinSet::new(),
+            keepers,
             guards: Guards { access_log: access_log_guard, tracer: tracer_guard },
         })
     }
@@ -184,12 +197,16 @@ impl Service for Balancer {
 
     /// Operators can look until the last call has ended.
     async fn close(self) {
-        let Self { runners, front_listener, admin_listener, mut tasks, guards, .. } = self;
+        let Self { runners, front_listener, admin_listener, mut tasks, mut keepers, guards, .. } = self;
         front_listener.close().await;
+        keepers.shutdown().await;
         // A pool of HTTP runners has nothing that could fail at its end.
         let _ = runners.pool().shutdown().await;
         match runners {
-            Runners::Configured(_) => while tasks.join_next().await.is_some() {},
+            Runners::Configured(configured) => {
+                configured.let_all_go().await;
+                while tasks.join_next().await.is_some() {}
+            }
             // Its runners were closed just now; the fleet, which is followed, ends later.
             Runners::Local { .. } => tasks.abort_all(),
         }
@@ -208,6 +225,7 @@ impl Service for Balancer {
 struct Shown {
     pool: Arc<SnapshotPool>,
     front: Front,
+    registrar: Option<Arc<Registrar>>,
     settings: ArcSwap<Vec<ConfigValue>>,
 }
 
@@ -230,10 +248,25 @@ impl AdminSources for Shown {
 
     fn runner_view(&self, member: &Member) -> Map<String, Value> {
         let view = member.runner.view().and_then(|view| serde_json::to_value(view).ok());
-        let Some(Value::Object(mut members)) = view else { return Map::new() };
+        let mut members = if let Some(Value::Object(members)) = view { members } else { Map::new() };
         // It stands beside them already.
         members.remove("address");
+        members.insert("state".to_owned(), HealthState::from(member.admission).as_str().into());
+        if let Admission::Closed(why) = member.admission {
+            members.insert("reason".to_owned(), why.as_str().into());
+        }
+        members.insert("weight".to_owned(), member.weight.into());
+        if !member.terms.labels.is_empty() {
+            members.insert(
+                "labels".to_owned(),
+                member.terms.labels.iter().map(|(name, value)| (name.clone(), Value::from(value.clone()))).collect(),
+            );
+        }
         members
+    }
+
+    fn registrar(&self) -> Option<Arc<Registrar>> {
+        self.registrar.clone()
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {

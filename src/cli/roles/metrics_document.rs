@@ -8,6 +8,8 @@ use crate::agent::AgentMetrics;
 use crate::config::{Config, Sources};
 use crate::front::FrontMetrics;
 use crate::placement::PlacementMetrics;
+use crate::pool::health::HealthMetrics;
+use crate::pool::sources::SourceMetrics;
 use crate::runner::http::RunnerMetrics;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Declaration, Metrics, MetricsConfig};
@@ -63,6 +65,11 @@ const FACTS: &[(&str, &str, &str)] = &[
     ("lb_runner_first_byte_seconds", RUNNER, ""),
     ("lb_runner_slots", RUNNER, ""),
     ("lb_runner_reported_in_flight", RUNNER, ""),
+    ("lb_runner_state", "runner, state", ""),
+    ("lb_runner_ejections_total", "runner, reason", ""),
+    ("lb_pool_source_up", "source", ""),
+    ("lb_pool_source_runners", "source", ""),
+    ("lb_pool_source_errors_total", "source", ""),
     ("runner_calls_total", OUTCOME, ""),
     ("runner_init_seconds", FUNCTION, "container_uds_init_latency"),
     ("runner_scheduling_seconds", FUNCTION, ""),
@@ -131,6 +138,8 @@ fn balancer() -> Metrics {
     FrontMetrics::declare(&mut metrics);
     PlacementMetrics::declare(&mut metrics);
     RunnerMetrics::declare(&mut metrics);
+    SourceMetrics::declare(&mut metrics);
+    HealthMetrics::declare(&mut metrics);
     AccessLog::off().declare(&mut metrics);
     declare_common(&mut metrics);
     metrics

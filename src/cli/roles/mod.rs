@@ -12,10 +12,12 @@ mod listener;
 mod local_pool;
 #[cfg(test)]
 mod metrics_document;
+mod registration;
 mod reload;
 mod runner;
 mod shutdown;
 mod signals;
+mod sources;
 mod up;
 
 use std::process::ExitCode;

@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::life::Service;
 use super::listener::{Bound, Listener};
+use super::registration::Registrations;
 use super::signals::{Hangup, StandardInput, Wishes};
 use super::{Frame, Ground, serve};
 use crate::agent::{Agent, AgentMetrics, WardenCommand};
@@ -26,7 +27,7 @@ use crate::telemetry::trace::{Tracer, TracerGuard};
 /// calls have until shutdown.deadline. A second SIGTERM ends it at once.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  runpool runner --listen 127.0.0.1:9001 --slots 8\n  runpool runner --config runner.toml --set runner.memory=4GiB"
+    after_help = "Example:\n  runpool runner --listen 127.0.0.1:9001 --slots 8\n  runpool runner --config runner.toml --set runner.memory=4GiB\n  runpool runner --listen 127.0.0.1:9001 --register http://127.0.0.1:8081"
 )]
 pub(in crate::cli) struct RunnerCommand {
     #[command(flatten)]
@@ -39,6 +40,10 @@ pub(in crate::cli) struct RunnerCommand {
     /// Calls that may run at once (runner.slots)
     #[arg(long, value_name = "N")]
     slots: Option<u32>,
+
+    /// Admin address of a balancer to register with; may be repeated (runner.register.balancers)
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    register: Vec<String>,
 
     /// Print one line of JSON when it listens: its incarnation and its address
     #[arg(long, hide = true)]
@@ -54,6 +59,7 @@ impl RunnerCommand {
         let flags = [
             self.listen.map(|address| Flag::new("--listen", "runner.listen", address)),
             self.slots.map(|slots| Flag::new("--slots", "runner.slots", slots)),
+            (!self.register.is_empty()).then(|| Flag::new("--register", "runner.register.balancers", self.register.join(","))),
         ];
         let standard_input = if self.stop_with_stdin { StandardInput::Parent } else { StandardInput::Ignored };
         let frame = Frame {
@@ -75,6 +81,7 @@ impl RunnerCommand {
 struct Runner {
     agent: Agent,
     listener: Listener,
+    registrations: Registrations,
     tracer: TracerGuard,
 }
 
@@ -104,7 +111,9 @@ impl Runner {
         let (served, patience) = (agent.clone(), patience(config.shutdown.deadline));
         let listener = socket.serve(|socket, closing| async move { served.serve(socket, closing, patience).await });
         tracing::info!(incarnation = %agent.incarnation(), address = %listener.address(), "listening");
-        Ok(Self { agent, listener, tracer: tracer_guard })
+        let registrations =
+            Registrations::begin(&config.runner.register, agent.incarnation(), listener.address(), config.runner.slots)?;
+        Ok(Self { agent, listener, registrations, tracer: tracer_guard })
     }
 
     fn announcement(&self) -> Announcement {
@@ -122,6 +131,7 @@ impl Service for Runner {
     /// The gate closes at once: a refusal sends a call to another runner, so nobody loses by it. The listener stays for the grace, to refuse.
     fn become_unready(&mut self) {
         self.agent.drain();
+        self.registrations.leave();
     }
 
     /// Functions come from balancers: there is nothing to take over.
@@ -130,7 +140,9 @@ impl Service for Runner {
     }
 
     async fn close(self) {
+        self.registrations.leave();
         self.listener.close().await;
+        self.registrations.end().await;
         let tracer = self.tracer;
         // It ends in time by itself; a panic there was told already.
         let _ = tokio::task::spawn_blocking(move || tracer.close(LAST_WORDS)).await;

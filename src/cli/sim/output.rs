@@ -76,12 +76,15 @@ fn with_interval(estimate: Estimate, decimals: usize) -> String {
 
 fn document(rows: &[Row]) -> Value {
     let row = |row: &Row| {
-        let figures: Map<String, Value> =
-            COLUMNS.into_iter().chain(COUNTS).map(|(name, _, of)| {
+        let figures: Map<String, Value> = COLUMNS
+            .into_iter()
+            .chain(COUNTS)
+            .map(|(name, _, of)| {
                 let estimate = row.estimate(of);
                 let seeds: Vec<f64> = row.figures.iter().map(of).collect();
                 (name.to_owned(), json!({ "mean": estimate.mean, "half_width": estimate.half_width, "seeds": seeds }))
-            }).collect();
+            })
+            .collect();
         json!({ "load": row.load, "placer": row.contender.to_string(), "figures": figures,
             "log_hashes": row.log_hashes.iter().map(|hash| format!("{hash:016x}")).collect::<Vec<_>>() })
     };

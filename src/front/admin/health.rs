@@ -37,10 +37,11 @@ pub(super) async fn readyz(State(shared): State<Shared>, RawQuery(query): RawQue
     (status, [(CACHE_CONTROL, "no-store")], text).into_response()
 }
 
-/// Whether the pool has the runners that the configuration wants to see.
+/// Whether as many runners get calls as the configuration wants to see. Who is ejected, drains or has no weight does not count; who was never asked
+/// how it is does.
 fn runners(shared: &Shared) -> CheckResult {
-    let (there, wanted) = (shared.sources.runners().len(), shared.ready_runners);
-    let result = if there >= wanted { Ok(()) } else { Err(format!("{there} of at least {wanted}")) };
+    let (there, wanted) = (shared.sources.runners().usable(), shared.ready_runners);
+    let result = if there >= wanted { Ok(()) } else { Err(format!("{there} usable of at least {wanted}")) };
     CheckResult { name: "runners", result }
 }
 

@@ -10,6 +10,7 @@
 //! | `GET /readyz`, `/healthz` | 200 or 503; `?verbose` lists the checks |
 //! | `GET /metrics` | metrics, in the format that `Accept` asks for |
 //! | `GET /v1/runners` | the pool; `?status=1` asks every agent now |
+//! | `PUT`, `DELETE /v1/runners/{incarnation}` | a runner registers itself, or leaves; with a bearer token |
 //! | `GET /v1/functions` | what there is to call, values of the environment masked |
 //! | `GET /v1/config` | every value in force and where it came from |
 //! | `GET`, `PUT /v1/log-filter` | what the program's log shows |
@@ -25,6 +26,7 @@ mod log_filter;
 mod openapi;
 mod problems;
 mod readiness;
+mod registration;
 mod runners;
 mod scrape;
 #[cfg(test)]
@@ -35,7 +37,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
-use axum::routing::get;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, put};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -49,6 +52,7 @@ pub use self::openapi::document as openapi_document;
 pub use self::readiness::{Phase, Readiness};
 use super::AdminConfig;
 use crate::model::{ByteSize, Function};
+use crate::pool::sources::Registrar;
 use crate::pool::{Member, Snapshot};
 use crate::server::{ConnectionLimits, serve as serve_connections};
 use crate::telemetry::logging::LogControl;
@@ -63,6 +67,11 @@ pub trait AdminSources: Send + Sync + 'static {
     /// `id` and `address` in the answer.
     fn runner_view(&self, _member: &Member) -> serde_json::Map<String, serde_json::Value> {
         serde_json::Map::new()
+    }
+
+    /// Who takes registrations of runners; `None` if nobody does.
+    fn registrar(&self) -> Option<Arc<Registrar>> {
+        None
     }
 
     /// The functions that can be called, now.
@@ -110,6 +119,10 @@ impl Admin {
         let mut limited = Router::new()
             .route("/metrics", get(scrape::metrics))
             .route("/v1/runners", get(runners::list))
+            .route(
+                "/v1/runners/{incarnation}",
+                put(registration::register).delete(registration::unregister).layer(DefaultBodyLimit::max(registration::MAX_BODY)),
+            )
             .route("/v1/prometheus-targets", get(runners::prometheus_targets))
             .route("/v1/functions", get(functions::list))
             .route("/v1/config", get(config::list))

@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use utoipa::{OpenApi, ToSchema};
 
 use super::problems::Failure;
-use super::{config, functions, health, log_filter, runners, scrape};
+use super::{config, functions, health, log_filter, registration, runners, scrape};
 use crate::model::Outcome;
 
 #[derive(OpenApi)]
@@ -25,6 +25,8 @@ use crate::model::Outcome;
         health::readyz,
         scrape::metrics,
         runners::list,
+        registration::register,
+        registration::unregister,
         runners::prometheus_targets,
         functions::list,
         config::list,

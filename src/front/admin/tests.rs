@@ -150,7 +150,7 @@ async fn too_few_runners_and_a_failing_check_of_ones_own_make_it_unready() {
     readiness.add_check("store", || Err("cannot be reached".to_owned()));
     let (status, body) = get(&router, "/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(body.contains("[-]store failed: cannot be reached\n[-]runners failed: 0 of at least 1\n"), "{body}");
+    assert!(body.contains("[-]store failed: cannot be reached\n[-]runners failed: 0 usable of at least 1\n"), "{body}");
 }
 
 #[tokio::test]

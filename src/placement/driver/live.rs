@@ -448,7 +448,7 @@ impl Inside {
                         pool::Admission::OneProbe => Admission::OneProbe,
                         pool::Admission::Closed(_) => Admission::Closed,
                     },
-                    max_in_flight: member.terms.max_in_flight,
+                    max_in_flight: member.terms.call_limit(),
                     slots: member.terms.slots,
                 },
             },

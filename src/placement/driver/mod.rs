@@ -25,7 +25,7 @@ use super::metrics::PlacementMetrics;
 use super::not_placed::NotPlaced;
 use super::placers::Placer;
 use crate::model::{Call, CallKind, FunctionName};
-use crate::pool::{Fault, PoolAnswer, PoolError, RunnerPool, Snapshot};
+use crate::pool::{Evidence, Fault, PoolAnswer, PoolError, RunnerPool, Snapshot};
 use crate::protocol::RefusalReason;
 use crate::runner::http::AnswerFacts;
 use crate::runner::{AnswerBody, Attempt, BodyEnd, CallBody, CallError, Refused, RefusedWhy, RunnerCall};
@@ -158,7 +158,11 @@ impl Placement {
                     span.text("runpool.runner", runner.id.as_str());
                     span.number("runpool.attempt", i64::from(attempt));
                     let attempt = RunnerCall { call, body, attempt, room: None, trace: *span.context() };
-                    match runner.runner.try_exec(attempt).await {
+                    let tried = runner.runner.try_exec(attempt).await;
+                    if let Some(evidence) = Evidence::of(&tried) {
+                        shared.pool.note(&runner, evidence);
+                    }
+                    match tried {
                         Attempt::Committed(Ok(answer)) => {
                             let committed = guard.committed(start_of(&answer), news_of(&answer));
                             tally.explained(committed);

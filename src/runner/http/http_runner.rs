@@ -20,8 +20,8 @@ use super::{agent, plain, question, room};
 use crate::model::Outcome;
 use crate::protocol::{AgentStatus, RefusalReason};
 use crate::runner::{
-    AnswerBody, Attempt, CallError, Gate, NoRoom, Probe, Refused, RefusedWhy, Room, Runner, RunnerCall, RunnerView, Session,
-    StatusError,
+    AnswerBody, Attempt, CallError, Gate, HealthAnswer, HealthQuestion, NoRoom, Probe, Refused, RefusedWhy, Room, Runner,
+    RunnerCall, RunnerView, Session, StatusError,
 };
 
 /// A runner that is reached over HTTP: an agent, or a plain server.
@@ -160,6 +160,29 @@ impl Runner for HttpRunner {
             return Err(StatusError::Unsupported { address: self.address().to_owned() });
         }
         room::probe(&self.connections, self.settings.attempt_timeout).await
+    }
+
+    async fn ask_health(&self, how: &HealthQuestion, limit: Duration) -> HealthAnswer {
+        let answered = match how {
+            HealthQuestion::Status => match question::status(&self.connections, limit).await {
+                Ok((StatusCode::OK, body)) => {
+                    return match serde_json::from_slice(&body) {
+                        Ok(status) => HealthAnswer::Well(Some(Box::new(status))),
+                        Err(error) => HealthAnswer::Unwell(self.malformed(error).to_string()),
+                    };
+                }
+                Ok((status, _)) => Ok(status),
+                Err(error) => Err(error),
+            },
+            HealthQuestion::Connect => question::connect(&self.connections, limit).await.map(|()| StatusCode::OK),
+            HealthQuestion::Get(path) => question::get(&self.connections, path.as_str(), limit).await,
+        };
+        match answered {
+            Ok(status) if status.is_success() || status.is_redirection() => HealthAnswer::Well(None),
+            Ok(status) => HealthAnswer::Unwell(format!("it answered {status}")),
+            Err(error) if error.is_unreachable() => HealthAnswer::Unreachable(error.to_string()),
+            Err(error) => HealthAnswer::Unwell(error.to_string()),
+        }
     }
 
     async fn close(&self) {

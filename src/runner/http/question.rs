@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::answer::read_at_most;
-use super::connections::{Connections, with_causes};
+use super::connections::{ConnectError, Connections, with_causes};
 use super::outgoing::OutgoingBody;
 use crate::model::{CallId, Function, format_duration};
 
@@ -25,6 +25,23 @@ pub(super) struct QuestionError {
     method: Method,
     path: String,
     reason: String,
+    got: Got,
+}
+
+/// How far a question got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Got {
+    /// Somebody there may have heard it.
+    Somewhere,
+    /// There is nobody.
+    Nowhere,
+}
+
+impl QuestionError {
+    /// Whether no connection could be made, since nobody listens there. Not, if nothing at all came back in time.
+    pub(super) const fn is_unreachable(&self) -> bool {
+        matches!(self.got, Got::Nowhere)
+    }
 }
 
 /// Asks whether the agent has the call in hand. `Ok` is yes; no, and no answer within `limit`, are errors.
@@ -44,6 +61,29 @@ pub(super) async fn is_ready(connections: &Connections, limit: Duration) -> Resu
     ask(connections, Method::GET, "/readyz", Bytes::new(), limit).await.map(|(status, _)| status.is_success())
 }
 
+/// Asks a plain server for something, and reads no more of the answer than its head says.
+pub(super) async fn get(connections: &Connections, path: &str, limit: Duration) -> Result<StatusCode, QuestionError> {
+    ask(connections, Method::GET, path, Bytes::new(), limit).await.map(|(status, _)| status)
+}
+
+/// Makes a connection, and closes it.
+pub(super) async fn connect(connections: &Connections, limit: Duration) -> Result<(), QuestionError> {
+    let wrong = |reason: String, got| QuestionError { method: Method::CONNECT, path: String::new(), reason, got };
+    match timeout(limit, connections.connect()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(wrong(error.to_string(), got(&error))),
+        Err(_) => Err(wrong(format!("there was no connection in {}", format_duration(limit)), Got::Somewhere)),
+    }
+}
+
+/// Nobody listens, or the name is unknown; else the packets may be lost, or the other side too busy.
+const fn got(error: &ConnectError) -> Got {
+    match error {
+        ConnectError::Failed { .. } => Got::Nowhere,
+        ConnectError::TimedOut { .. } | ConnectError::Http { .. } => Got::Somewhere,
+    }
+}
+
 /// Asks for the agent's status.
 pub(super) async fn status(connections: &Connections, limit: Duration) -> Result<(StatusCode, Bytes), QuestionError> {
     ask(connections, Method::GET, "/status", Bytes::new(), limit).await
@@ -60,7 +100,7 @@ async fn confirm(
     if status.is_success() {
         return Ok(());
     }
-    Err(QuestionError { method, path, reason: format!("it answered {status}") })
+    Err(QuestionError { method, path, reason: format!("it answered {status}"), got: Got::Somewhere })
 }
 
 async fn ask(
@@ -70,17 +110,19 @@ async fn ask(
     body: Bytes,
     limit: Duration,
 ) -> Result<(StatusCode, Bytes), QuestionError> {
-    let wrong = |reason: String| QuestionError { method: method.clone(), path: path.to_owned(), reason };
+    let failed = |(reason, got): (String, Got)| QuestionError { method: method.clone(), path: path.to_owned(), reason, got };
+    let wrong = |reason: String| failed((reason, Got::Somewhere));
     let request = write(connections, &method, path, body).map_err(|error| wrong(error.to_string()))?;
     let exchange = async {
-        let mut connection = connections.connect().await.map_err(|error| error.to_string())?;
-        let response = connection.send(request).await.map_err(|error| with_causes(error.error()))?;
+        let mut connection = connections.connect().await.map_err(|error| (error.to_string(), got(&error)))?;
+        let response = connection.send(request).await.map_err(|error| (with_causes(error.error()), Got::Somewhere))?;
         let status = response.status();
-        let body = read_at_most(response.into_body(), LONGEST_ANSWER).await.map_err(|error| error.to_string())?;
+        let body = read_at_most(response.into_body(), LONGEST_ANSWER).await;
+        let body = body.map_err(|error| (error.to_string(), Got::Somewhere))?;
         Ok((status, body))
     };
     match timeout(limit, exchange).await {
-        Ok(answered) => answered.map_err(wrong),
+        Ok(answered) => answered.map_err(failed),
         Err(_) => Err(wrong(format!("it did not answer in {}", format_duration(limit)))),
     }
 }

@@ -1,0 +1,289 @@
+//! Drives the [`Health`] of a pool: asks, listens, writes into the snapshot. Thin on purpose; what is decided is decided in [`super::machine`].
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::config::{HealthConfig, PlainCheck};
+use super::machine::{CheckAnswer, Checked, Health, HealthEvent, Start, Verdict};
+use super::metrics::HealthMetrics;
+use super::view::HealthState;
+use crate::pool::snapshot_pool::Noted;
+use crate::pool::{
+    Admission, ClosedWhy, Member, RunnerPlace, RunnerPool as _, RunnerReport, Snapshot, SnapshotChange, SnapshotPool,
+};
+use crate::protocol::{AgentState, AgentStatus, LoadReport};
+use crate::runner::http::Protocol;
+use crate::runner::{HealthAnswer, HealthQuestion};
+
+/// Keeps a pool's members as healthy as they are. Only one may keep a pool.
+#[derive(Debug)]
+pub struct HealthKeeper {
+    pool: Arc<SnapshotPool>,
+    rules: HealthConfig,
+    question: Option<HealthQuestion>,
+    metrics: HealthMetrics,
+    health: Health,
+    began: Instant,
+    /// What was seen of the pool last.
+    seen: Arc<Snapshot>,
+    kept: HashMap<RunnerPlace, Kept>,
+    /// When whom to ask next.
+    due: BinaryHeap<Reverse<(Instant, RunnerPlace, u64)>>,
+    asking: JoinSet<(RunnerPlace, u64, HealthAnswer)>,
+    next_life: u64,
+}
+
+/// One runner that is kept.
+#[derive(Debug)]
+struct Kept {
+    /// Tells it from others that had its place before.
+    life: u64,
+    state: HealthState,
+    verdict: Verdict,
+    member: Arc<Member>,
+}
+
+/// Questions under way at once.
+const MAX_ASKING: usize = 256;
+/// Questions in a second, at most: beyond, the interval grows.
+const MOST_PER_SECOND: usize = 1_000;
+/// How often time is looked at while something changes with time alone.
+const TICK: Duration = Duration::from_millis(50);
+/// How long nothing may happen before it is looked whether something is due.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+impl HealthKeeper {
+    /// Keeps `pool`, whose runners speak `protocol`.
+    pub fn new(pool: Arc<SnapshotPool>, protocol: Protocol, rules: HealthConfig, metrics: HealthMetrics) -> Self {
+        let question = match (protocol, rules.plain_check) {
+            _ if rules.interval.is_zero() => None,
+            (Protocol::Agent, _) => Some(HealthQuestion::Status),
+            (Protocol::Plain, PlainCheck::None) => None,
+            (Protocol::Plain, PlainCheck::Connect) => Some(HealthQuestion::Connect),
+            // The configuration was validated.
+            (Protocol::Plain, PlainCheck::Get) => rules.path.parse().ok().map(HealthQuestion::Get),
+        };
+        Self {
+            pool,
+            question,
+            metrics,
+            health: Health::new(rules.clone()),
+            rules,
+            began: Instant::now(),
+            seen: Arc::new(Snapshot::empty()),
+            kept: HashMap::new(),
+            due: BinaryHeap::new(),
+            asking: JoinSet::new(),
+            next_life: 0,
+        }
+    }
+
+    /// Keeps the pool until the future is dropped, which takes questions under way with it.
+    pub async fn run(mut self) {
+        let Some(mut evidence) = self.pool.take_evidence() else {
+            tracing::error!("the pool is kept already");
+            return;
+        };
+        let mut changes = self.pool.changes().unwrap_or_else(|| watch::channel(0).1);
+        self.follow(Start::Whole);
+        let mut noted = Vec::new();
+        loop {
+            let wakes_at = self.wakes_at();
+            tokio::select! {
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    changes.mark_unchanged();
+                    self.follow(Start::Slow);
+                }
+                _ = receive(&mut evidence, &mut noted) => {
+                    for Noted { place, evidence, taken } in noted.drain(..) {
+                        self.step(HealthEvent::Noted { place, evidence, taken });
+                    }
+                }
+                Some(asked) = self.asking.join_next() => {
+                    // A question that panicked was told already; its runner is asked no more.
+                    if let Ok((place, life, answer)) = asked {
+                        self.asked(place, life, answer);
+                    }
+                }
+                () = sleep_until(wakes_at) => self.time_passed(),
+            }
+        }
+    }
+
+    fn wakes_at(&self) -> Instant {
+        let now = Instant::now();
+        let is_room = self.asking.len() < MAX_ASKING;
+        let due = self.due.peek().filter(|_| is_room).map(|Reverse((at, ..))| *at);
+        let tick = self.health.is_restless().then(|| now + TICK);
+        [due, tick].into_iter().flatten().min().unwrap_or(now + LONGEST_SLEEP)
+    }
+
+    /// Takes over what changed in the pool.
+    fn follow(&mut self, start: Start) {
+        let newest = self.pool.snapshot();
+        let mut corrections = Vec::new();
+        for change in newest.diff(&self.seen) {
+            match change {
+                SnapshotChange::Joined(place, member) => self.joined(place, member, start),
+                SnapshotChange::Left(place, _) => {
+                    self.step(HealthEvent::Left(place));
+                    if let Some(kept) = self.kept.remove(&place) {
+                        self.metrics.gone(&kept.member, kept.state);
+                    }
+                }
+                SnapshotChange::Changed(place, member) => {
+                    if let Some(kept) = self.kept.get_mut(&place) {
+                        // Its source may have another word for its weight; what it is let in for is for us to say.
+                        corrections.push(kept.verdict);
+                        kept.member = member;
+                    }
+                }
+            }
+        }
+        self.seen = newest;
+        self.apply(&corrections);
+    }
+
+    fn joined(&mut self, place: RunnerPlace, member: Arc<Member>, start: Start) {
+        self.next_life += 1;
+        let life = self.next_life;
+        let verdict = Verdict { place, admission: Admission::Open, weight_percent: 100 };
+        self.metrics.entered(&member, HealthState::Open);
+        self.kept.insert(place, Kept { life, state: HealthState::Open, verdict, member });
+        let is_checked = if self.question.is_some() { Checked::Regularly } else { Checked::Never };
+        self.step(HealthEvent::Joined { place, is_checked, start });
+        if self.question.is_some() {
+            // Spread, so that those who joined together are not asked together.
+            let wait = self.rules.interval.mul_f64(rand::random::<f64>());
+            self.due.push(Reverse((Instant::now() + wait, place, life)));
+        }
+    }
+
+    fn time_passed(&mut self) {
+        let now = Instant::now();
+        while self.asking.len() < MAX_ASKING && self.due.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
+            let Some(Reverse((_, place, life))) = self.due.pop() else { break };
+            let (Some(question), Some(kept)) = (&self.question, self.kept.get(&place)) else { continue };
+            if kept.life != life {
+                continue;
+            }
+            let (runner, question, limit) = (Arc::clone(&kept.member.runner), question.clone(), self.rules.timeout);
+            self.asking.spawn(async move { (place, life, runner.ask_health(&question, limit).await) });
+        }
+        if self.health.is_restless() {
+            self.step(HealthEvent::Tick);
+        }
+    }
+
+    fn asked(&mut self, place: RunnerPlace, life: u64, answer: HealthAnswer) {
+        let Some(kept) = self.kept.get(&place).filter(|kept| kept.life == life) else { return };
+        let (answer, detail) = match answer {
+            HealthAnswer::Well(status) => {
+                let answer = status.as_deref().map_or(CheckAnswer::Well, verdict_of);
+                if let Some(status) = status {
+                    self.pool.report(report(place, *status));
+                }
+                (answer, String::new())
+            }
+            HealthAnswer::Unwell(detail) => (CheckAnswer::Unwell, detail),
+            HealthAnswer::Unreachable(detail) => (CheckAnswer::Unreachable, detail),
+        };
+        tracing::trace!(runner = %kept.member.id, ?answer, detail, "asked");
+        self.step(HealthEvent::Asked { place, answer });
+        let wait = if self.health.may_return(place) {
+            self.rules.return_interval
+        } else {
+            let stretched = Duration::from_secs(1).mul_f64(self.kept.len() as f64 / MOST_PER_SECOND as f64);
+            self.rules.interval.max(stretched)
+        };
+        let jittered = wait.mul_f64(0.9 + 0.2 * rand::random::<f64>());
+        self.due.push(Reverse((Instant::now() + jittered, place, life)));
+    }
+
+    fn step(&mut self, event: HealthEvent) {
+        let mut verdicts = Vec::new();
+        self.health.step(event, self.began.elapsed(), &mut verdicts);
+        for verdict in &verdicts {
+            self.tell(verdict);
+        }
+        self.apply(&verdicts);
+    }
+
+    /// Writes verdicts into the pool.
+    fn apply(&self, verdicts: &[Verdict]) {
+        if verdicts.is_empty() {
+            return;
+        }
+        self.pool.change(|edit| {
+            for verdict in verdicts {
+                let kept = self.kept.get(&verdict.place);
+                let member = edit.so_far().get(verdict.place);
+                let Some((_, member)) = kept.zip(member).filter(|(kept, member)| kept.member.is_same_runner(member)) else {
+                    // Somebody else by now: the change is on its way to us.
+                    continue;
+                };
+                let weight = weight(member.terms.weight, verdict.weight_percent);
+                let next = Member { admission: verdict.admission, weight, ..Member::clone(member) };
+                edit.put(next);
+            }
+        });
+    }
+
+    fn tell(&mut self, verdict: &Verdict) {
+        let Some(kept) = self.kept.get_mut(&verdict.place) else { return };
+        let former = std::mem::replace(&mut kept.verdict, *verdict);
+        if former.admission == verdict.admission {
+            return;
+        }
+        let (state, runner) = (HealthState::from(verdict.admission), &kept.member.id);
+        match verdict.admission {
+            Admission::Closed(ClosedWhy::Draining) => tracing::info!(%runner, "runner drains"),
+            Admission::Closed(why) => {
+                self.metrics.ejected(&kept.member, why);
+                tracing::warn!(%runner, reason = %why, ejected = self.health.ejected(), "runner ejected");
+            }
+            Admission::OneProbe => tracing::info!(%runner, "runner may be back: one call will tell"),
+            Admission::Open => tracing::info!(%runner, "runner is back"),
+        }
+        self.metrics.left(&kept.member, kept.state);
+        self.metrics.entered(&kept.member, state);
+        kept.state = state;
+    }
+}
+
+/// Waits for evidence and takes all there is, up to a bound.
+async fn receive(evidence: &mut mpsc::Receiver<Noted>, noted: &mut Vec<Noted>) {
+    const MOST: usize = 256;
+    if evidence.recv_many(noted, MOST).await == 0 {
+        // The pool is gone, and with it whoever could change it; the changes say so.
+        std::future::pending::<()>().await;
+    }
+}
+
+/// So many percent of a weight, but something of something.
+fn weight(whole: u32, percent: u32) -> u32 {
+    if whole == 0 { 0 } else { (whole.saturating_mul(percent) / 100).max(1) }
+}
+
+fn verdict_of(status: &AgentStatus) -> CheckAnswer {
+    match status.state {
+        AgentState::Draining => CheckAnswer::Draining,
+        AgentState::Ready if !status.status_failed => CheckAnswer::Well,
+        AgentState::Ready | AgentState::Starting => CheckAnswer::Unwell,
+    }
+}
+
+fn report(place: RunnerPlace, status: AgentStatus) -> RunnerReport {
+    let in_flight = u32::try_from(status.active_request_count).unwrap_or(u32::MAX);
+    let load = LoadReport { in_flight, slots: status.slots, warm: 0 };
+    RunnerReport { place, load, warm_workers: status.warm_workers }
+}
