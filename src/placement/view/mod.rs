@@ -133,10 +133,19 @@ impl View {
         self.open.cycle_from(from)
     }
 
-    /// A runner with room, each as likely as any other where places are densely filled; `None` if there is none.
+    /// A runner with room, each as likely as any other; `None` if there is none.
     pub fn open_at_random(&self, draw: u64) -> Option<RunnerPlace> {
-        let places = u64::from(self.places().max(1));
-        self.open.cycle_from((draw % places) as u32).next()
+        self.by_load.nth((draw % self.open.len().max(1) as u64) as usize)
+    }
+
+    /// Two different runners with room, each pair as likely as any other; fewer, if there are not so many.
+    pub fn two_open_at_random(&self, draw: u64) -> [Option<RunnerPlace>; 2] {
+        let count = self.open.len().max(1) as u64;
+        let first = (draw >> 32) % count;
+        let second = (draw & u64::from(u32::MAX)) % count.saturating_sub(1).max(1);
+        // The second is drawn among those that are left.
+        let second = if second >= first { second + 1 } else { second };
+        [self.by_load.nth(first as usize), self.by_load.nth(second as usize)]
     }
 
     /// The runners with room, least loaded first, ties in an order that `draw` decides.
