@@ -73,7 +73,11 @@ impl PrequalConfig {
             ("delta", self.delta > -1.0 && self.delta.is_finite(), "more than -1"),
             ("hot_quantile", (0.0..=1.0).contains(&self.hot_quantile), "0 to 1"),
         ];
-        rules.into_iter().filter(|(_, is_usable, _)| !is_usable).map(|(key, _, expected)| InvalidValue::new(key, expected)).collect()
+        rules
+            .into_iter()
+            .filter(|(_, is_usable, _)| !is_usable)
+            .map(|(key, _, expected)| InvalidValue::new(key, expected))
+            .collect()
     }
 }
 

@@ -17,6 +17,8 @@ mod by_load;
 mod function;
 mod place_set;
 mod runner;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ use self::by_load::{BUCKETS, ByLoad};
 use self::function::Workers;
 use self::place_set::PlaceSet;
 use self::runner::LONGEST_PAUSE;
-use super::event::{FunctionFacts, FunctionNumber, RefusedKind, RunnerFacts, RunnerNews, StartKind};
+use super::event::{Admission, FunctionFacts, FunctionNumber, RefusedKind, RunnerFacts, RunnerNews, StartKind};
 use super::homes::Homes;
 use super::moment::Moment;
 use crate::pool::RunnerPlace;
@@ -202,10 +204,12 @@ impl View {
                 }
                 runner.facts = facts;
             }
-            runner => {
-                self.members += usize::from(runner.is_none());
+            _ => {
+                // Another one may have had this place, and what is known of workers there is of that one.
+                self.remove_runner(place);
+                self.members += 1;
                 self.lives += 1;
-                *runner = Some(RunnerState::new(facts, self.lives));
+                self.runners[place.index()] = Some(RunnerState::new(facts, self.lives));
             }
         }
         self.refresh(place);
@@ -341,7 +345,10 @@ impl View {
             self.add_idle(place, number, 1);
         }
         if let Some(runner) = self.runner_mut(place) {
-            (runner.refuses_until, runner.no_memory_until) = (None, None);
+            runner.no_memory_until = None;
+            if runner.learned.is_none() {
+                runner.refuses_until = None;
+            }
         }
         if !self.function_refusals.is_empty() {
             self.function_refusals.remove(&(place, number));
@@ -392,6 +399,8 @@ impl View {
         let drawn = Duration::from_nanos(least + draw % (2 * least).max(1)).min(LONGEST_PAUSE);
         let pause = retry_after.unwrap_or(drawn).max(Duration::from_millis(1));
         let until = now + pause;
+        // Calls that were on their way when it began to refuse say nothing new: only what was tried after a pause makes the next one longer.
+        let known_until = runner.refuses_until.filter(|known| *known > now && (retry_after.is_none() || *known >= until));
         match why {
             RefusedKind::Memory => runner.no_memory_until = Some(until),
             RefusedKind::FunctionBusy => {
@@ -402,12 +411,19 @@ impl View {
             }
             _ if runner.slots.is_some_and(|slots| runner.own + runner.others >= slots) => {
                 // It said how full it is. Of what others have there we hear nothing but from itself.
-                runner.refuses_until = Some(until);
+                if known_until.is_some() {
+                    self.refresh(place);
+                    return None;
+                }
+                (runner.refuses_until, runner.pause) = (Some(until), drawn);
             }
             _ => {
-                runner.pause = drawn;
                 (runner.learned, runner.may_probe) = (Some(runner.own), false);
-                runner.refuses_until = Some(until);
+                if known_until.is_some() {
+                    self.refresh(place);
+                    return None;
+                }
+                (runner.refuses_until, runner.pause) = (Some(until), drawn);
             }
         }
         self.refresh(place);
@@ -491,9 +507,17 @@ impl View {
     pub(super) fn begin_asking_for_room(&mut self, place: RunnerPlace) -> bool {
         let Some(runner) = self.runner_mut(place) else { return false };
         let is_full = runner.slots.is_some_and(|slots| runner.own + runner.others >= slots);
-        let asks = is_full && runner.others > 0 && runner.facts.weight > 0 && !runner.is_asked_for_room;
+        let may_be_tried = runner.facts.weight > 0 && runner.facts.admission != Admission::Closed;
+        let asks = is_full && runner.others > 0 && may_be_tried && !runner.is_asked_for_room;
         runner.is_asked_for_room |= asks;
         asks
+    }
+
+    /// Whether the end of a pause there would change anything now: there may have been another refusal, or news, since it began.
+    pub(super) fn is_pause_over(&self, place: RunnerPlace, now: Moment) -> bool {
+        let is_over = |until: Option<Moment>| until.is_some_and(|until| until <= now);
+        self.runner(place).is_some_and(|runner| is_over(runner.refuses_until) || is_over(runner.no_memory_until))
+            || self.function_refusals.iter().any(|((of, _), until)| *of == place && *until <= now)
     }
 
     /// A pause is over: what a runner was believed to refuse may be tried once. Returns whether that made room.
