@@ -495,35 +495,36 @@ impl PlacingLoop {
 
     /// Offers a runner's room to one group once. Whether somebody took it.
     fn offer_to(&mut self, group: usize, runner: RunnerPlace, now: Moment, steps: &mut Vec<Step>) -> bool {
-        let offer = Offer { view: &self.view, queue: &self.queue, group, runner, now, random: &mut self.random };
-        match self.groups[group].placer.pull(offer) {
-            Pull::Give(function, reason) if self.view.can_take(runner, function) => {
-                if let Some(late) = self.queue.head(function).map(|head| head.call)
-                    && self.calls.get(&late).is_some_and(|state| state.give_up_at() <= now)
-                {
-                    // Its alarm is due, and the next is offered the room.
-                    self.give_up(late, now, steps);
-                    return self.queue.waiting_functions(group) > 0 && self.offer_to(group, runner, now, steps);
-                }
-                let charge = self.view.function(function).service();
-                let Some(waiting) = self.queue.pop(function, charge, now) else { return false };
-                if let Some(state) = self.calls.get_mut(&waiting.call) {
-                    self.alarms.remove(&(state.give_up_at(), Alarm::GiveUp(waiting.call)));
-                    if let Stage::Waiting(since) = state.stage {
-                        state.waited += now - since;
+        while self.queue.waiting_functions(group) > 0 {
+            let offer = Offer { view: &self.view, queue: &self.queue, group, runner, now, random: &mut self.random };
+            let (function, reason) = match self.groups[group].placer.pull(offer) {
+                Pull::Give(function, reason) if self.view.can_take(runner, function) => (function, reason),
+                Pull::Give(..) => return false,
+                Pull::Leave(again) => {
+                    if let Some(at) = again {
+                        self.look_again(at.max(now + Duration::from_micros(100)));
                     }
+                    return false;
                 }
-                self.try_on(waiting.call, runner, reason, now, steps);
-                true
+            };
+            let Some(head) = self.queue.head(function) else { return false };
+            if self.calls.get(&head.call).is_some_and(|state| state.give_up_at() <= now) {
+                // Its alarm is due, and the next is offered the room.
+                self.give_up(head.call, now, steps);
+                continue;
             }
-            Pull::Give(..) => false,
-            Pull::Leave(again) => {
-                if let Some(at) = again {
-                    self.look_again(at.max(now + Duration::from_micros(100)));
+            let charge = self.view.function(function).service();
+            self.queue.pop(function, charge, now);
+            if let Some(state) = self.calls.get_mut(&head.call) {
+                self.alarms.remove(&(state.give_up_at(), Alarm::GiveUp(head.call)));
+                if let Stage::Waiting(since) = state.stage {
+                    state.waited += now - since;
                 }
-                false
             }
+            self.try_on(head.call, runner, reason, now, steps);
+            return true;
         }
+        false
     }
 
     /// Offers every runner with room to one group.
