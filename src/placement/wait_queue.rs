@@ -183,6 +183,9 @@ impl WaitQueue {
         let flow = &mut self.flows[number];
         flow.weight = weight.max(1);
         flow.functions.push(function);
+        if flow.waiting == 0 && waiting > 0 {
+            flow.virtual_time = flow.virtual_time.max(self.served);
+        }
         flow.waiting += waiting;
         (self.functions[function.index()].flow, self.functions[function.index()].group) = (number, group);
         self.put_turn_in(function);
@@ -217,7 +220,12 @@ impl WaitQueue {
         let queue = &mut self.functions[function.index()];
         match position {
             Position::Last => queue.calls.push_back((waiting, bytes)),
-            Position::First => queue.calls.push_front((waiting, bytes)),
+            Position::First => {
+                // Two of them may be refused in either order: the older one stands before the younger.
+                let age = |waiting: &Waiting| (waiting.since, waiting.call);
+                let position = queue.calls.partition_point(|(other, _)| age(other) < age(&waiting));
+                queue.calls.insert(position, (waiting, bytes));
+            }
         }
         self.put_turn_in(function);
         Ok(())
@@ -310,6 +318,221 @@ impl WaitQueue {
 pub(super) enum Position {
     /// It comes to wait.
     Last,
-    /// It has waited, and was refused when its turn had come.
+    /// It was refused when its turn had come: before all that came after it.
     First,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UNBOUNDED: WaitLimits = WaitLimits { calls: usize::MAX, bytes: u64::MAX };
+
+    /// A queue of these functions, each a flow of its own with this weight.
+    fn queue(limits: WaitLimits, weights: &[u32]) -> WaitQueue {
+        let mut queue = WaitQueue::new(limits);
+        for (number, weight) in (0..).zip(weights) {
+            queue.set_function(FunctionNumber(number), 0, &number.to_string(), *weight);
+        }
+        queue
+    }
+
+    fn at(millis: u64) -> Moment {
+        Moment::ZERO + Duration::from_millis(millis)
+    }
+
+    fn waiting(call: u64) -> Waiting {
+        Waiting { call: CallNumber(call), since: at(call) }
+    }
+
+    fn fairest(queue: &WaitQueue) -> FunctionNumber {
+        queue.functions(0).next().unwrap()
+    }
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Push(u32, u64),
+        Pop(u32),
+        /// The call that was taken out last is refused.
+        PushFirst,
+        /// One of the waiting calls leaves.
+        Remove(u32, usize),
+        /// The function becomes part of another's flow.
+        Join(u32, u32),
+    }
+
+    fn acts() -> impl Strategy<Value = Vec<Act>> {
+        let act = prop_oneof![
+            6 => (0..4_u32, 0..100_u64).prop_map(|(function, bytes)| Act::Push(function, bytes)),
+            4 => (0..4_u32).prop_map(Act::Pop),
+            2 => Just(Act::PushFirst),
+            4 => (0..4_u32, 0..100_usize).prop_map(|(function, which)| Act::Remove(function, which)),
+            1 => (0..4_u32, 0..4_u32).prop_map(|(function, flow)| Act::Join(function, flow)),
+        ];
+        proptest::collection::vec(act, 0..200)
+    }
+
+    proptest! {
+        #[test]
+        fn each_function_is_first_in_first_out_whoever_leaves(acts in acts()) {
+            let mut queue = queue(UNBOUNDED, &[1, 2, 3, 4]);
+            let mut model: Vec<Vec<(u64, u64)>> = vec![Vec::new(); 4];
+            let (mut next, mut popped) = (0, Vec::new());
+            for act in acts {
+                match act {
+                    Act::Push(function, bytes) => {
+                        next += 1;
+                        queue.push(FunctionNumber(function), waiting(next), bytes, Position::Last).unwrap();
+                        model[function as usize].push((next, bytes));
+                    }
+                    Act::Pop(function) => {
+                        let call = queue.pop(FunctionNumber(function), None, at(next)).map(|waiting| waiting.call.0);
+                        let expected = (!model[function as usize].is_empty()).then(|| model[function as usize].remove(0));
+                        prop_assert_eq!(call, expected.map(|(call, _)| call));
+                        popped.extend(expected.map(|expected| (function, expected)));
+                    }
+                    Act::PushFirst => if let Some((function, (call, bytes))) = popped.pop() {
+                        queue.push(FunctionNumber(function), waiting(call), bytes, Position::First).unwrap();
+                        model[function as usize].push((call, bytes));
+                        model[function as usize].sort_unstable();
+                    }
+                    Act::Remove(function, which) => if !model[function as usize].is_empty() {
+                        let position = which % model[function as usize].len();
+                        let (call, bytes) = model[function as usize].remove(position);
+                        queue.remove(FunctionNumber(function), CallNumber(call), bytes);
+                    }
+                    Act::Join(function, flow) => queue.set_function(FunctionNumber(function), 0, &flow.to_string(), flow + 1),
+                }
+                prop_assert_eq!(queue.len(), model.iter().map(Vec::len).sum::<usize>());
+                prop_assert_eq!(queue.bytes(), model.iter().flatten().map(|(_, bytes)| bytes).sum::<u64>());
+                for (number, calls) in (0..).zip(&model) {
+                    let function = FunctionNumber(number);
+                    prop_assert_eq!(queue.waiting(function), calls.len());
+                    prop_assert_eq!(queue.head(function).map(|head| head.call.0), calls.first().map(|(call, _)| *call));
+                    prop_assert_eq!(queue.functions(0).filter(|other| *other == function).count(), usize::from(!calls.is_empty()));
+                }
+                let turns: Vec<_> = queue.functions(0).map(|function| (queue.virtual_time(function), queue.head(function).unwrap().since)).collect();
+                prop_assert!(turns.is_sorted());
+            }
+        }
+
+        /// The bound of start-time fair queueing: while both wait, what two flows got for their weight differs by no more than one call of each.
+        #[test]
+        fn flows_that_wait_share_by_weight(weights in (1..9_u32, 1..9_u32), charges in (1..50_u64, 1..50_u64), turns in 1..200_u32) {
+            let mut queue = queue(UNBOUNDED, &[weights.0, weights.1]);
+            for call in 0..400 {
+                queue.push(FunctionNumber(call as u32 % 2), waiting(call), 0, Position::Last).unwrap();
+            }
+            let mut got = [0.0, 0.0];
+            let one = [charges.0 as f64 / f64::from(weights.0), charges.1 as f64 / f64::from(weights.1)];
+            for _ in 0..turns {
+                let function = fairest(&queue);
+                let charge = if function.0 == 0 { charges.0 } else { charges.1 };
+                queue.pop(function, Some(Duration::from_millis(charge)), at(1_000)).unwrap();
+                got[function.index()] += one[function.index()];
+                if queue.functions(0).count() < 2 {
+                    break;
+                }
+                prop_assert!((got[0] - got[1]).abs() <= one[0] + one[1] + 1e-6, "{:?} by {:?}", got, one);
+            }
+        }
+    }
+
+    #[test]
+    fn a_flow_that_was_idle_neither_saves_credit_nor_waits_behind_a_backlog() {
+        let mut queue = queue(UNBOUNDED, &[1, 1]);
+        let [busy, idle] = [FunctionNumber(0), FunctionNumber(1)];
+        let charge = Some(Duration::from_millis(10));
+        for call in 0..100_000 {
+            queue.push(busy, waiting(call), 0, Position::Last).unwrap();
+        }
+        for _ in 0..1_000 {
+            queue.pop(busy, charge, at(0)).unwrap();
+        }
+        for call in 200_000..200_010 {
+            queue.push(idle, waiting(call), 0, Position::Last).unwrap();
+        }
+        let order: Vec<u32> = (0..10)
+            .map(|_| {
+                let function = fairest(&queue);
+                queue.pop(function, charge, at(0)).unwrap();
+                function.0
+            })
+            .collect();
+        assert_eq!(order[0], 1, "its first call is next");
+        assert_eq!(order.iter().filter(|function| **function == 1).count(), 5, "then they take turns: {order:?}");
+    }
+
+    #[test]
+    fn a_function_that_joins_an_idle_flow_brings_no_credit_along() {
+        let mut queue = queue(UNBOUNDED, &[1, 1, 1]);
+        for call in 0..200 {
+            queue.push(FunctionNumber(call as u32 % 2), waiting(call), 0, Position::Last).unwrap();
+        }
+        for _ in 0..50 {
+            let function = fairest(&queue);
+            queue.pop(function, Some(Duration::from_millis(10)), at(0)).unwrap();
+        }
+        queue.set_function(FunctionNumber(0), 0, "2", 1);
+        let turns: Vec<u32> = (0..10)
+            .map(|_| {
+                let function = fairest(&queue);
+                queue.pop(function, Some(Duration::from_millis(10)), at(0)).unwrap();
+                function.0
+            })
+            .collect();
+        assert_eq!(turns.iter().filter(|function| **function == 0).count(), 5, "{turns:?}");
+    }
+
+    #[test]
+    fn functions_of_one_flow_share_its_turns() {
+        let mut queue = WaitQueue::new(UNBOUNDED);
+        for number in 0..3 {
+            queue.set_function(FunctionNumber(number), 0, if number < 2 { "app" } else { "other" }, 1);
+        }
+        for call in 0..300 {
+            queue.push(FunctionNumber(call as u32 % 3), waiting(call), 0, Position::Last).unwrap();
+        }
+        let mut got = [0; 3];
+        for _ in 0..100 {
+            let function = fairest(&queue);
+            queue.pop(function, Some(Duration::from_millis(10)), at(0)).unwrap();
+            got[function.index()] += 1;
+        }
+        assert_eq!(got, [25, 25, 50]);
+    }
+
+    #[test]
+    fn a_full_queue_takes_nobody_but_who_was_there_before() {
+        let mut queue = queue(WaitLimits { calls: 2, bytes: 100 }, &[1]);
+        let function = FunctionNumber(0);
+        queue.push(function, waiting(1), 60, Position::Last).unwrap();
+        assert_eq!(queue.push(function, waiting(2), 41, Position::Last), Err(Full), "too many bytes");
+        queue.push(function, waiting(3), 40, Position::Last).unwrap();
+        assert_eq!(queue.push(function, waiting(4), 0, Position::Last), Err(Full), "too many calls");
+        queue.push(function, waiting(0), 50, Position::First).unwrap();
+        assert_eq!((queue.len(), queue.bytes()), (3, 150));
+        assert_eq!(queue.head(function), Some(waiting(0)));
+        for call in [1, 3] {
+            queue.remove(function, CallNumber(call), if call == 1 { 60 } else { 40 });
+        }
+        assert_eq!(queue.push(function, waiting(5), 50, Position::Last), Ok(()), "those that left made room");
+    }
+
+    #[test]
+    fn the_time_to_drain_follows_the_pace() {
+        let mut queue = queue(UNBOUNDED, &[1]);
+        assert_eq!(queue.drains_in(), None);
+        for call in 0..100 {
+            queue.push(FunctionNumber(0), waiting(call), 0, Position::Last).unwrap();
+        }
+        for call in 0..90 {
+            queue.pop(FunctionNumber(0), None, at(call * 20)).unwrap();
+        }
+        let drains_in = queue.drains_in().unwrap();
+        assert!((drains_in.as_secs_f64() - 0.22).abs() < 0.001, "ten and the asker, 20 ms each: {drains_in:?}");
+        assert_eq!(queue.turn_in(FunctionNumber(0)), queue.drains_in(), "the only flow");
+    }
 }

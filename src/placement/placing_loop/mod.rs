@@ -73,7 +73,10 @@ pub struct PlacingLoop {
     random: SmallRng,
     /// A ring that the driver made, for the next [`Event::HomesMade`].
     ring: Option<Arc<HomeRing>>,
-    /// Memory that is used again: probes of a decision, homes of a call with a hint.
+    /// The [`Alarm::Offer`] among the alarms.
+    offer_at: Option<Moment>,
+    /// Memory that is used again: groups by whose turn it is, probes of a decision, homes of a call with a hint.
+    turns: Vec<(u64, Moment, usize)>,
     probes: Vec<RunnerPlace>,
     hinted_homes: Vec<RunnerPlace>,
 }
@@ -108,6 +111,8 @@ impl PlacingLoop {
             budget: AttemptBudget::default(),
             random: SmallRng::seed_from_u64(seed),
             ring: None,
+            offer_at: None,
+            turns: Vec::new(),
             probes: Vec::new(),
             hinted_homes: Vec::new(),
             rules,
@@ -465,19 +470,20 @@ impl PlacingLoop {
         while !self.queue.is_empty() && self.view.runner(runner).is_some_and(|known| known.room() > 0) {
             let mut given = false;
             // The group whose next call is fairest is asked first.
-            let mut groups: Vec<(u64, Moment, usize)> = (0..self.groups.len())
-                .filter_map(|group| {
-                    let first = self.queue.functions(group).next()?;
-                    Some((self.queue.virtual_time(first), self.queue.head(first)?.since, group))
-                })
-                .collect();
-            groups.sort_unstable();
-            for (_, _, group) in groups {
-                if self.offer_to(group, runner, now, steps) {
+            let mut turns = std::mem::take(&mut self.turns);
+            turns.clear();
+            turns.extend((0..self.groups.len()).filter_map(|group| {
+                let first = self.queue.functions(group).next()?;
+                Some((self.queue.virtual_time(first), self.queue.head(first)?.since, group))
+            }));
+            turns.sort_unstable();
+            for (_, _, group) in &turns {
+                if self.offer_to(*group, runner, now, steps) {
                     given = true;
                     break;
                 }
             }
+            self.turns = turns;
             if !given {
                 break;
             }
@@ -489,35 +495,36 @@ impl PlacingLoop {
 
     /// Offers a runner's room to one group once. Whether somebody took it.
     fn offer_to(&mut self, group: usize, runner: RunnerPlace, now: Moment, steps: &mut Vec<Step>) -> bool {
-        let offer = Offer { view: &self.view, queue: &self.queue, group, runner, now, random: &mut self.random };
-        match self.groups[group].placer.pull(offer) {
-            Pull::Give(function, reason) if self.view.can_take(runner, function) => {
-                if let Some(late) = self.queue.head(function).map(|head| head.call)
-                    && self.calls.get(&late).is_some_and(|state| state.give_up_at() <= now)
-                {
-                    // Its alarm is due, and the next is offered the room.
-                    self.give_up(late, now, steps);
-                    return self.queue.waiting_functions(group) > 0 && self.offer_to(group, runner, now, steps);
-                }
-                let charge = self.view.function(function).service();
-                let Some(waiting) = self.queue.pop(function, charge, now) else { return false };
-                if let Some(state) = self.calls.get_mut(&waiting.call) {
-                    self.alarms.remove(&(state.give_up_at(), Alarm::GiveUp(waiting.call)));
-                    if let Stage::Waiting(since) = state.stage {
-                        state.waited += now - since;
+        while self.queue.waiting_functions(group) > 0 {
+            let offer = Offer { view: &self.view, queue: &self.queue, group, runner, now, random: &mut self.random };
+            let (function, reason) = match self.groups[group].placer.pull(offer) {
+                Pull::Give(function, reason) if self.view.can_take(runner, function) => (function, reason),
+                Pull::Give(..) => return false,
+                Pull::Leave(again) => {
+                    if let Some(at) = again {
+                        self.look_again(at.max(now + Duration::from_micros(100)));
                     }
+                    return false;
                 }
-                self.try_on(waiting.call, runner, reason, now, steps);
-                true
+            };
+            let Some(head) = self.queue.head(function) else { return false };
+            if self.calls.get(&head.call).is_some_and(|state| state.give_up_at() <= now) {
+                // Its alarm is due, and the next is offered the room.
+                self.give_up(head.call, now, steps);
+                continue;
             }
-            Pull::Give(..) => false,
-            Pull::Leave(again) => {
-                if let Some(at) = again {
-                    self.look_again(at.max(now + Duration::from_micros(100)));
+            let charge = self.view.function(function).service();
+            self.queue.pop(function, charge, now);
+            if let Some(state) = self.calls.get_mut(&head.call) {
+                self.alarms.remove(&(state.give_up_at(), Alarm::GiveUp(head.call)));
+                if let Stage::Waiting(since) = state.stage {
+                    state.waited += now - since;
                 }
-                false
             }
+            self.try_on(head.call, runner, reason, now, steps);
+            return true;
         }
+        false
     }
 
     /// Offers every runner with room to one group.
@@ -539,17 +546,13 @@ impl PlacingLoop {
 
     /// Sees to it that runners with room are offered again at a time.
     fn look_again(&mut self, at: Moment) {
-        let first = self.alarms.iter().find(|(_, alarm)| *alarm == Alarm::Offer).copied();
-        match first {
-            Some((known, _)) if known <= at => {}
-            Some(later) => {
-                self.alarms.remove(&later);
-                self.alarms.insert((at, Alarm::Offer));
-            }
-            None => {
-                self.alarms.insert((at, Alarm::Offer));
-            }
+        if self.offer_at.is_some_and(|known| known <= at) {
+            return;
         }
+        if let Some(later) = self.offer_at.replace(at) {
+            self.alarms.remove(&(later, Alarm::Offer));
+        }
+        self.alarms.insert((at, Alarm::Offer));
     }
 
     /// Asks runners that are full by what others have there to say when they have room: no more than there are waiting calls, the function's homes first.
@@ -581,6 +584,9 @@ impl PlacingLoop {
             match alarm {
                 Alarm::GiveUp(call) => self.give_up(call, now, steps),
                 Alarm::Pause(runner) => {
+                    if !self.view.is_pause_over(runner, now) {
+                        continue;
+                    }
                     if !self.queue.is_empty()
                         && let Err(later) = self.budget.take(now)
                     {
@@ -592,6 +598,7 @@ impl PlacingLoop {
                     }
                 }
                 Alarm::Offer => {
+                    self.offer_at = None;
                     for group in 0..self.groups.len() {
                         self.offer_open(group, now, steps);
                     }

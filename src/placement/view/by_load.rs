@@ -53,6 +53,21 @@ impl ByLoad {
         }
     }
 
+    /// One runner by its number among all, in an order that only changes when a runner moves between buckets.
+    pub(super) fn nth(&self, number: usize) -> Option<RunnerPlace> {
+        let mut left = number;
+        let mut filled = self.filled;
+        while filled != 0 {
+            let runners = &self.buckets[filled.trailing_zeros() as usize];
+            match runners.get(left) {
+                Some(runner) => return Some(*runner),
+                None => left -= runners.len(),
+            }
+            filled &= filled - 1;
+        }
+        None
+    }
+
     /// The runners, least loaded first; those of one bucket beginning with the one that `draw` chooses.
     pub(super) fn ascending(&self, draw: u64) -> impl Iterator<Item = RunnerPlace> {
         (0..BUCKETS).filter(|bucket| self.filled & (1 << bucket) != 0).flat_map(move |bucket| {

@@ -17,6 +17,8 @@ mod by_load;
 mod function;
 mod place_set;
 mod runner;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -29,7 +31,7 @@ use self::by_load::{BUCKETS, ByLoad};
 use self::function::Workers;
 use self::place_set::PlaceSet;
 use self::runner::LONGEST_PAUSE;
-use super::event::{FunctionFacts, FunctionNumber, RefusedKind, RunnerFacts, RunnerNews, StartKind};
+use super::event::{Admission, FunctionFacts, FunctionNumber, RefusedKind, RunnerFacts, RunnerNews, StartKind};
 use super::homes::Homes;
 use super::moment::Moment;
 use crate::pool::RunnerPlace;
@@ -133,10 +135,19 @@ impl View {
         self.open.cycle_from(from)
     }
 
-    /// A runner with room, each as likely as any other where places are densely filled; `None` if there is none.
+    /// A runner with room, each as likely as any other; `None` if there is none.
     pub fn open_at_random(&self, draw: u64) -> Option<RunnerPlace> {
-        let places = u64::from(self.places().max(1));
-        self.open.cycle_from((draw % places) as u32).next()
+        self.by_load.nth((draw % self.open.len().max(1) as u64) as usize)
+    }
+
+    /// Two different runners with room, each pair as likely as any other; fewer, if there are not so many.
+    pub fn two_open_at_random(&self, draw: u64) -> [Option<RunnerPlace>; 2] {
+        let count = self.open.len().max(1) as u64;
+        let first = (draw >> 32) % count;
+        let second = (draw & u64::from(u32::MAX)) % count.saturating_sub(1).max(1);
+        // The second is drawn among those that are left.
+        let second = if second >= first { second + 1 } else { second };
+        [self.by_load.nth(first as usize), self.by_load.nth(second as usize)]
     }
 
     /// The runners with room, least loaded first, ties in an order that `draw` decides.
@@ -193,10 +204,12 @@ impl View {
                 }
                 runner.facts = facts;
             }
-            runner => {
-                self.members += usize::from(runner.is_none());
+            _ => {
+                // Another one may have had this place, and what is known of workers there is of that one.
+                self.remove_runner(place);
+                self.members += 1;
                 self.lives += 1;
-                *runner = Some(RunnerState::new(facts, self.lives));
+                self.runners[place.index()] = Some(RunnerState::new(facts, self.lives));
             }
         }
         self.refresh(place);
@@ -332,7 +345,10 @@ impl View {
             self.add_idle(place, number, 1);
         }
         if let Some(runner) = self.runner_mut(place) {
-            (runner.refuses_until, runner.no_memory_until) = (None, None);
+            runner.no_memory_until = None;
+            if runner.learned.is_none() {
+                runner.refuses_until = None;
+            }
         }
         if !self.function_refusals.is_empty() {
             self.function_refusals.remove(&(place, number));
@@ -383,6 +399,8 @@ impl View {
         let drawn = Duration::from_nanos(least + draw % (2 * least).max(1)).min(LONGEST_PAUSE);
         let pause = retry_after.unwrap_or(drawn).max(Duration::from_millis(1));
         let until = now + pause;
+        // Calls that were on their way when it began to refuse say nothing new: only what was tried after a pause makes the next one longer.
+        let known_until = runner.refuses_until.filter(|known| *known > now && (retry_after.is_none() || *known >= until));
         match why {
             RefusedKind::Memory => runner.no_memory_until = Some(until),
             RefusedKind::FunctionBusy => {
@@ -393,12 +411,19 @@ impl View {
             }
             _ if runner.slots.is_some_and(|slots| runner.own + runner.others >= slots) => {
                 // It said how full it is. Of what others have there we hear nothing but from itself.
-                runner.refuses_until = Some(until);
+                if known_until.is_some() {
+                    self.refresh(place);
+                    return None;
+                }
+                (runner.refuses_until, runner.pause) = (Some(until), drawn);
             }
             _ => {
-                runner.pause = drawn;
                 (runner.learned, runner.may_probe) = (Some(runner.own), false);
-                runner.refuses_until = Some(until);
+                if known_until.is_some() {
+                    self.refresh(place);
+                    return None;
+                }
+                (runner.refuses_until, runner.pause) = (Some(until), drawn);
             }
         }
         self.refresh(place);
@@ -482,9 +507,17 @@ impl View {
     pub(super) fn begin_asking_for_room(&mut self, place: RunnerPlace) -> bool {
         let Some(runner) = self.runner_mut(place) else { return false };
         let is_full = runner.slots.is_some_and(|slots| runner.own + runner.others >= slots);
-        let asks = is_full && runner.others > 0 && runner.facts.weight > 0 && !runner.is_asked_for_room;
+        let may_be_tried = runner.facts.weight > 0 && runner.facts.admission != Admission::Closed;
+        let asks = is_full && runner.others > 0 && may_be_tried && !runner.is_asked_for_room;
         runner.is_asked_for_room |= asks;
         asks
+    }
+
+    /// Whether the end of a pause there would change anything now: there may have been another refusal, or news, since it began.
+    pub(super) fn is_pause_over(&self, place: RunnerPlace, now: Moment) -> bool {
+        let is_over = |until: Option<Moment>| until.is_some_and(|until| until <= now);
+        self.runner(place).is_some_and(|runner| is_over(runner.refuses_until) || is_over(runner.no_memory_until))
+            || self.function_refusals.iter().any(|((of, _), until)| *of == place && *until <= now)
     }
 
     /// A pause is over: what a runner was believed to refuse may be tried once. Returns whether that made room.
