@@ -4,6 +4,8 @@
 //! or shared runner adds. Calls that arrive during the warm-up count for nothing here. (What the baseline of placement.md left out is not
 //! known beyond its "60 s warm-up".)
 
+use std::collections::BTreeMap;
+
 /// What came of one run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunRecord {
@@ -74,6 +76,8 @@ pub struct Figures {
     /// How unevenly calls are spread: standard deviation over mean of the runners' calls in a second, averaged over the seconds (as in
     /// the Hiku paper).
     pub imbalance: f64,
+    /// The longest wait that a function's first measured call had, function 0 (whose backlog it may be) left out.
+    pub first_wait: f64,
     /// Answered calls per second.
     pub throughput: f64,
     /// Measured calls that were answered.
@@ -108,12 +112,23 @@ impl RunRecord {
             cold_share: per_call(self.cold),
             attempts: per_call(self.attempts),
             imbalance: self.imbalance(),
+            first_wait: self.first_wait(),
             throughput: count as f64 / self.measured_seconds.max(1e-9),
             answered: count as u64,
             not_placed: self.not_placed,
             failed: self.failed,
             saturated: if self.is_saturated { 1.0 } else { 0.0 },
         }
+    }
+
+    fn first_wait(&self) -> f64 {
+        let mut first: BTreeMap<u32, (u64, u32)> = BTreeMap::new();
+        for call in &self.answered {
+            let entry = first.entry(call.function).or_insert((call.at_us, call.wait_us));
+            *entry = (*entry).min((call.at_us, call.wait_us));
+        }
+        let waits = first.iter().filter(|(function, _)| **function != 0).map(|(_, (_, wait))| *wait);
+        f64::from(waits.max().unwrap_or(0)) / 1e3
     }
 
     fn imbalance(&self) -> f64 {

@@ -18,18 +18,28 @@ pub(super) enum Format {
     Csv,
 }
 
-/// The figures of the table: name, decimals, value.
+/// A figure: name, decimals, value.
 type Column = (&'static str, usize, fn(&Figures) -> f64);
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 9] = [
     ("p50_ms", 2, |figures| figures.p50),
     ("p99_ms", 1, |figures| figures.p99),
     ("p99.9_ms", 1, |figures| figures.p999),
-    ("mean_ms", 1, |figures| figures.mean),
+    ("mean_ms", 2, |figures| figures.mean),
     ("cold_%", 2, |figures| figures.cold_share * 100.0),
     ("attempts", 3, |figures| figures.attempts),
     ("imbalance", 2, |figures| figures.imbalance),
     ("wait_p99_ms", 1, |figures| figures.wait_p99),
+    ("first_wait_ms", 1, |figures| figures.first_wait),
+];
+
+/// What the client sees: of use where runners differ or are shared.
+const LATENCY: [Column; 5] = [
+    ("latency_mean_ms", 1, |figures| figures.latency[0]),
+    ("latency_p90_ms", 1, |figures| figures.latency[1]),
+    ("latency_p99_ms", 1, |figures| figures.latency[2]),
+    ("latency_p99.9_ms", 1, |figures| figures.latency[3]),
+    ("per_second", 1, |figures| figures.throughput),
 ];
 
 /// What is worth a column only where it happens.
@@ -39,22 +49,31 @@ const COUNTS: [Column; 3] = [
     ("saturated", 1, |figures| figures.saturated),
 ];
 
-pub(super) fn print(format: Format, rows: &[Row]) -> Result<(), output::WriteError> {
+/// Prints the rows; `theory` is what the mean latency must be for a load, in milliseconds.
+pub(super) fn print(format: Format, rows: &[Row], theory: Option<fn(f64) -> f64>) -> Result<(), output::WriteError> {
     match format {
-        Format::Table => output::print(text(rows)),
+        Format::Table => output::print(text(rows, theory)),
         Format::Json => output::print(format!("{:#}\n", document(rows))),
         Format::Csv => output::print(csv(rows)),
     }
 }
 
-fn text(rows: &[Row]) -> String {
-    let columns: Vec<Column> = COLUMNS.into_iter().chain(COUNTS).collect();
-    let names: Vec<&str> = ["load", "placer"].into_iter().chain(columns.iter().map(|(name, ..)| *name)).collect();
+fn all_columns() -> impl Iterator<Item = Column> {
+    COLUMNS.into_iter().chain(LATENCY).chain(COUNTS)
+}
+
+fn text(rows: &[Row], theory: Option<fn(f64) -> f64>) -> String {
+    // A table of all figures would be too wide.
+    let columns: Vec<Column> = all_columns().collect();
+    let names: Vec<&str> = ["load", "placer", "theory_ms"].into_iter().chain(columns.iter().map(|(name, ..)| *name)).collect();
     let mut lines: Vec<Map<String, Value>> = Vec::new();
     for row in rows {
         let mut line = Map::new();
         line.insert("load".to_owned(), json!(format!("{:.2}", row.load)));
         line.insert("placer".to_owned(), json!(row.contender.to_string()));
+        if let Some(theory) = theory {
+            line.insert("theory_ms".to_owned(), json!(format!("{:.1}", theory(row.load))));
+        }
         for (name, decimals, of) in &columns {
             let estimate = row.estimate(of);
             let is_count = COUNTS.iter().any(|(count, ..)| count == name);
@@ -77,7 +96,7 @@ fn with_interval(estimate: Estimate, decimals: usize) -> String {
 fn document(rows: &[Row]) -> Value {
     let row = |row: &Row| {
         let figures: Map<String, Value> =
-            COLUMNS.into_iter().chain(COUNTS).map(|(name, _, of)| {
+            all_columns().map(|(name, _, of)| {
                 let estimate = row.estimate(of);
                 let seeds: Vec<f64> = row.figures.iter().map(of).collect();
                 (name.to_owned(), json!({ "mean": estimate.mean, "half_width": estimate.half_width, "seeds": seeds }))
@@ -90,7 +109,7 @@ fn document(rows: &[Row]) -> Value {
 
 /// One line for each run.
 fn csv(rows: &[Row]) -> String {
-    let columns: Vec<Column> = COLUMNS.into_iter().chain(COUNTS).collect();
+    let columns: Vec<Column> = all_columns().collect();
     let mut text = format!("load,placer,seed,{}\n", columns.iter().map(|(name, ..)| *name).collect::<Vec<_>>().join(","));
     for row in rows {
         for (seed, figures) in (1..).zip(&row.figures) {
