@@ -158,6 +158,9 @@ mod tests {
         let cli = Cli::command();
         let names: Vec<&str> =
             cli.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).collect();
-        assert_eq!(names, ["up", "lb", "runner", "call", "status", "runners", "functions", "check", "config", "sim", "completions"]);
+        assert_eq!(
+            names,
+            ["up", "lb", "runner", "call", "status", "runners", "functions", "check", "config", "sim", "completions"]
+        );
     }
 }

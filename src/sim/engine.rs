@@ -16,13 +16,13 @@ use super::clock::EventQueue;
 use super::measures::{Answered, RunRecord};
 use super::rule::Rule;
 use super::runner::{Admitted, Health, ModelRunner, Started, Visitor};
-use crate::placement::{
-    Admission, CallNumber, EndedHow, Event, FunctionFacts, FunctionNumber, Moment, RefusedKind, RunnerChange, RunnerFacts, RunnerNews,
-    StartKind, Step,
-};
 use super::setup::{Dealing, FaultKind, Flows, Setup};
-use crate::pool::RunnerPlace;
 use super::workload::{ClosedLoop, ModelCall, ModelFunction, Workload};
+use crate::placement::{
+    Admission, CallNumber, EndedHow, Event, FunctionFacts, FunctionNumber, Moment, RefusedKind, RunnerChange, RunnerFacts,
+    RunnerNews, StartKind, Step,
+};
+use crate::pool::RunnerPlace;
 
 /// Where calls come from.
 #[derive(Clone, Debug)]
@@ -236,7 +236,16 @@ where
             Dealing::InTurn => u32::try_from(number % self.rules.len()).unwrap_or(0),
             Dealing::Random => self.rng.random_range(0..count),
         };
-        self.calls.push(CallState { call, balancer, user, attempts: 0, runner: 0, sent: now, start: StartKind::Warm, is_over: false });
+        self.calls.push(CallState {
+            call,
+            balancer,
+            user,
+            attempts: 0,
+            runner: 0,
+            sent: now,
+            start: StartKind::Warm,
+            is_over: false,
+        });
         self.outstanding += 1;
         let arrived = Event::Arrived {
             call: CallNumber(number as u64),
@@ -326,7 +335,8 @@ where
             Happening::ReportDue { runner } => {
                 let model = &self.runners[runner as usize];
                 if model.health() != Health::Down {
-                    let report = Happening::Report { runner, in_flight: model.in_flight(), slots: model.slots(), warm: model.warm() };
+                    let report =
+                        Happening::Report { runner, in_flight: model.in_flight(), slots: model.slots(), warm: model.warm() };
                     self.queue.add(now + self.half_trip, report);
                 }
                 if let Some(every) = self.setup.reports_every {

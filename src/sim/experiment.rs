@@ -120,10 +120,9 @@ impl Experiment {
     fn one(&self, load: f64, contender: Contender, seed: u64, redrawn: &[OnceLock<Workload>]) -> RunRecord {
         let source = match &self.work {
             Work::Trace(workload) => {
-                let workload = redrawn.get(seed as usize).map_or_else(
-                    || workload.redraw(seed),
-                    |cell| cell.get_or_init(|| workload.redraw(seed)).clone(),
-                );
+                let workload = redrawn
+                    .get(seed as usize)
+                    .map_or_else(|| workload.redraw(seed), |cell| cell.get_or_init(|| workload.redraw(seed)).clone());
                 let time_factor = workload.time_factor(load, self.setup.total_slots());
                 Source::Open { workload, time_factor, until: self.until }
             }

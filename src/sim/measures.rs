@@ -67,6 +67,8 @@ pub struct Figures {
     pub mean: f64,
     /// Latency as the client sees it: the mean, 90 %, 99 % and 99.9 %.
     pub latency: [f64; 4],
+    /// The share of calls that took more than 5 s from arrival to answer: Prequal's deadline.
+    pub over_5s: f64,
     /// 99 % of the waits from arrival to the attempt that took the call.
     pub wait_p99: f64,
     /// The share of calls that waited for a cold start.
@@ -108,6 +110,7 @@ impl RunRecord {
             p999: quantile(&added, 0.999),
             mean: mean(&added),
             latency: [mean(&latency), quantile(&latency, 0.9), quantile(&latency, 0.99), quantile(&latency, 0.999)],
+            over_5s: per_call(self.answered.iter().filter(|call| call.latency_us > 5_000_000).count() as u64),
             wait_p99: quantile(&wait, 0.99),
             cold_share: per_call(self.cold),
             attempts: per_call(self.attempts),

@@ -9,10 +9,8 @@ use super::contender::Contender;
 use super::experiment::Work;
 use super::peers::Peer;
 use super::runner::{Execution, RunnerModel};
-use super::setup::{Fault, FaultKind, Setup};
-use super::workload::{
-    Arrivals, ClosedLoop, ColdStart, ModelCall, ModelFunction, Popularity, Service, Synthetic, Workload,
-};
+use super::setup::{Dealing, Fault, FaultKind, Setup};
+use super::workload::{Arrivals, ClosedLoop, ColdStart, ModelCall, ModelFunction, Popularity, Service, Synthetic, Workload};
 use crate::placement::PlacerChoice;
 
 /// A set-up with a name.
@@ -52,6 +50,20 @@ pub struct Planned {
     pub until: Duration,
     /// What the mean latency must be by a closed form, in milliseconds, for a load.
     pub theory: Option<fn(f64) -> f64>,
+    /// What is of interest.
+    pub shows: Shows,
+}
+
+/// Which figures a table shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shows {
+    /// Added latency, cold starts, attempts.
+    #[default]
+    Added,
+    /// Latency as clients see it: where runners differ, or are shared.
+    Latency,
+    /// How long the first calls of functions wait.
+    FirstWaits,
 }
 
 impl Preset {
@@ -72,7 +84,9 @@ impl Preset {
     pub fn plan(self) -> Planned {
         match self {
             Self::Mm1 => queueing(1, 1, 20_000.0, vec![0.5, 0.7, 0.9], |load| 1e3 / (1.0 - load)),
-            Self::Mmc => queueing(1, 8, 5_000.0, vec![0.5, 0.7, 0.9], |load| 1e3 * (1.0 + erlang_c(8, load) / (8.0 * (1.0 - load)))),
+            Self::Mmc => {
+                queueing(1, 8, 5_000.0, vec![0.5, 0.7, 0.9], |load| 1e3 * (1.0 + erlang_c(8, load) / (8.0 * (1.0 - load))))
+            }
             Self::P2cClosedForm => {
                 let mut planned = queueing(500, 1, 300.0, vec![0.5, 0.9, 0.95], |load| 1e3 * power_of_two(load));
                 planned.contenders = vec![Contender::Peer(Peer::P2cQueue)];
@@ -116,6 +130,7 @@ fn queueing(runners: usize, slots: u32, seconds: f64, loads: Vec<f64>, theory: f
         loads,
         until: Duration::from_secs_f64(seconds),
         theory: Some(theory),
+        shows: Shows::Latency,
     }
 }
 
@@ -131,6 +146,7 @@ fn shared_core() -> Planned {
         loads: vec![0.5, 0.7],
         until: Duration::from_secs_f64(seconds),
         theory: Some(|load| 1e3 * Service::BoundedPareto { alpha: 1.5, least: 0.365, most: 100.0 }.mean() / (1.0 - load)),
+        shows: Shows::Latency,
     }
 }
 
@@ -153,18 +169,19 @@ fn power_of_two(load: f64) -> f64 {
     (1..=20).map(|i: i32| load.powf(2.0_f64.powi(i) - 2.0)).sum()
 }
 
-/// 100 servers that are allotted 1 core each; what neighbours leave unused they may use too, so that a server has 2 cores at most times, but
-/// 0.9 while an antagonist wants its own. 20 balancers (the paper has 100 clients), 80 ms of work on average, deviation the same. The paper's loads
+/// 100 servers that are allotted 1 core each; what neighbours leave unused they may use too, so that a server has 2.5 cores at most times, but
+/// one while an antagonist wants its own. 20 balancers (the paper has 100 clients), 80 ms of work on average, deviation the same. The paper's loads
 /// are shares of the allotment.
 fn prequal() -> Planned {
     let (seconds, work_mean) = (60.0, 0.08);
     // Slots are what is allotted, so that load means the same as in the paper; the queue is on the cores.
-    let model = RunnerModel { slots: 2_000, execution: Execution::SharedCores(2.0), ..RunnerModel::default() };
+    let model = RunnerModel { slots: 2_000, execution: Execution::SharedCores(2.5), ..RunnerModel::default() };
     let service = Service::Normal { mean: work_mean, deviation: work_mean };
     let mut setup = bare(vec![model; 100], 10.0);
     setup.round_trip = Duration::from_micros(500);
     setup.reports_every = Some(Duration::from_millis(500));
     setup.balancers = 20;
+    setup.dealing = Dealing::Random;
     setup.faults = antagonists(100, seconds);
     Planned {
         setup,
@@ -173,9 +190,10 @@ fn prequal() -> Planned {
             &[PlacerChoice::Prequal, PlacerChoice::P2cEwma],
             &[Peer::C3, Peer::YarpP2c, Peer::LeastLoadedQueue, Peer::Wrr, Peer::RoundRobin],
         ),
-        loads: vec![0.75, 0.93, 1.14, 1.41, 1.74],
+        loads: vec![0.75, 0.83, 0.93, 1.03, 1.14, 1.27, 1.41, 1.57, 1.74],
         until: Duration::from_secs_f64(seconds),
         theory: None,
+        shows: Shows::Latency,
     }
 }
 
@@ -189,7 +207,7 @@ fn antagonists(runners: usize, seconds: f64) -> Vec<Fault> {
         while at.as_secs_f64() < seconds {
             let from = at + Duration::from_nanos(quiet.draw(&mut rng));
             at = from + Duration::from_nanos(busy.draw(&mut rng));
-            faults.push(Fault { runner, from, until: at, kind: FaultKind::Antagonist(0.45) });
+            faults.push(Fault { runner, from, until: at, kind: FaultKind::Antagonist(0.4) });
         }
     }
     faults
@@ -198,12 +216,7 @@ fn antagonists(runners: usize, seconds: f64) -> Vec<Fault> {
 /// Five workers of four cores that calls share; 40 functions (8 of FunctionBench, 5 copies each) by Azure's popularity; 20, 50 and 100 users for 100 s
 /// each, who think for 0.1 to 1 s. Durations, start costs and memory are ours: the paper does not tell them.
 fn hiku() -> Planned {
-    let model = RunnerModel {
-        slots: 1_000,
-        memory_mb: 4_096,
-        execution: Execution::SharedCores(4.0),
-        ..RunnerModel::default()
-    };
+    let model = RunnerModel { slots: 1_000, memory_mb: 4_096, execution: Execution::SharedCores(4.0), ..RunnerModel::default() };
     let mut setup = Setup { runners: vec![model; 5], warm_up: Duration::from_secs(10), ..Setup::default() };
     setup.reports_every = None;
     Planned {
@@ -226,18 +239,14 @@ fn hiku() -> Planned {
         loads: vec![1.0],
         until: Duration::from_secs(300),
         theory: None,
+        shows: Shows::Latency,
     }
 }
 
 /// Eight workers of eight cores that calls share, heavy tails, Zipf popularity, bursts.
 fn ch_rlu() -> Planned {
     let seconds = 300.0;
-    let model = RunnerModel {
-        slots: 1_000,
-        memory_mb: 8_192,
-        execution: Execution::SharedCores(8.0),
-        ..RunnerModel::default()
-    };
+    let model = RunnerModel { slots: 1_000, memory_mb: 8_192, execution: Execution::SharedCores(8.0), ..RunnerModel::default() };
     let service = Service::BoundedPareto { alpha: 1.3, least: 0.02, most: 20.0 };
     Planned {
         setup: Setup { runners: vec![model; 8], warm_up: Duration::from_secs(30), ..Setup::default() },
@@ -251,6 +260,7 @@ fn ch_rlu() -> Planned {
         loads: vec![0.5, 0.7, 0.8],
         until: Duration::from_secs_f64(seconds),
         theory: None,
+        shows: Shows::Latency,
     }
 }
 
@@ -273,10 +283,11 @@ fn tower() -> Planned {
         loads: vec![1.0],
         until: Duration::from_secs(30),
         theory: None,
+        shows: Shows::Latency,
     }
 }
 
-/// 100,000 calls of `f0`, 100 ms each, within a second; every 2 s from then on another function is called for the first time.
+/// 100,000 calls of `f0`, 100 ms each on average, within a second; every 2 s from then on another function is called for the first time.
 fn fairness() -> Planned {
     const OTHERS: u32 = 50;
     let backlog: u64 = 100_000;
@@ -290,15 +301,12 @@ fn fairness() -> Planned {
         setup,
         work: Work::Generated(Box::new(move |_, seed| {
             let functions: Vec<ModelFunction> = (0..=OTHERS).map(|number| cold(format!("f{number}"))).collect();
-            let service_ns = 100_000_000;
-            let mut calls: Vec<ModelCall> =
-                (0..backlog).map(|n| ModelCall { at: n * 10_000, function: 0, service_ns }).collect();
-            // Seeds move the moments of the others.
-            calls.extend((1..=OTHERS).map(|function| ModelCall {
-                at: u64::from(function) * 2_000_000_000 + seed * 7_000_000,
-                function,
-                service_ns,
-            }));
+            // Not all the same: slots would come free together, ten times a second.
+            let service = Service::Exponential(0.1);
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut call = |at: u64, function: u32| ModelCall { at, function, service_ns: service.draw(&mut rng) };
+            let mut calls: Vec<ModelCall> = (0..backlog).map(|n| call(n * 10_000, 0)).collect();
+            calls.extend((1..=OTHERS).map(|function| call(u64::from(function) * 2_000_000_000, function)));
             Workload::new(functions, calls)
         })),
         contenders: placers(
@@ -308,5 +316,6 @@ fn fairness() -> Planned {
         loads: vec![1.0],
         until: Duration::from_secs(1_000),
         theory: None,
+        shows: Shows::FirstWaits,
     }
 }

@@ -1,6 +1,7 @@
 //! `runpool sim`: placers compared under a virtual clock.
 
 mod output;
+mod replay;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,8 +15,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::model::{ByteSize, parse_duration};
 use crate::placement::{LoopRules, PlacerSettings, WaitLimits};
 use crate::sim::{
-    Contender, DayCut, Eviction, Experiment, Heading, Planned, Preset, RunnerModel, Setup, Work, Workload, html, is_day_file, read_calls,
-    read_days, read_functions,
+    Contender, DayCut, Eviction, Experiment, Heading, Planned, Preset, RunnerModel, Setup, Shows, Work, Workload, html,
+    is_day_file, read_calls, read_days, read_functions,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -31,6 +32,7 @@ const EXAMPLES: &str = "Examples:
   runpool sim --workload ch-rlu            shared cores, bursts
   runpool sim --workload tower-pr76        endpoints from 1 ms to 1 s
   runpool sim --workload fairness          a backlog of 100,000 calls of one function
+  runpool sim --replay record.jsonl        decide again what a live balancer decided, and compare
 
 Placers: delay-pull, idle-pull, p2c, p2c-ewma, least-loaded, ring-bounded, prequal, ch, naive
 Peers' rules, for comparison: random, round-robin, ow-shard, ch-rlu, fn-naive, fn-ch, global-fifo, p2c-q, yarp-p2c, c3, wrr,
@@ -52,13 +54,16 @@ pub(super) struct SimCommand {
     /// Also write a report with plots: one HTML file that needs nothing else
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Instead of simulating: read a record of a live balancer's placement, decide everything again, and compare
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["calls", "workload"])]
+    replay: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Calls")]
 struct WorkArguments {
     /// A trace: one line a call (t_us,fn,dur_us), or one a function and day (minutes, percentiles)
-    #[arg(long, value_name = "FILE", required_unless_present = "workload", conflicts_with = "workload")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["workload", "replay"], conflicts_with = "workload")]
     calls: Option<PathBuf>,
     /// The functions of a trace with one line a call (fn,cold_us,mem_mb,app)
     #[arg(long, value_name = "FILE", conflicts_with = "workload")]
@@ -137,19 +142,23 @@ enum EvictionName {
 
 impl SimCommand {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let (experiment, theory) = self.experiment()?;
+        if let Some(path) = &self.replay {
+            return replay::run(path);
+        }
+        let (experiment, theory, shows) = self.experiment()?;
         let bar = progress_bar(experiment.runs());
         let rows = experiment.rows(&|| bar.inc(1));
         bar.finish_and_clear();
         if let Some(path) = &self.report {
             let heading = self.heading(&experiment);
-            std::fs::write(path, html(&heading, &rows)).with_context(|| format!("could not write the report {}", path.display()))?;
+            std::fs::write(path, html(&heading, &rows))
+                .with_context(|| format!("could not write the report {}", path.display()))?;
         }
-        output::print(self.output, &rows, theory)?;
+        output::print(self.output, &rows, theory, shows)?;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn experiment(&self) -> anyhow::Result<(Experiment, Option<fn(f64) -> f64>)> {
+    fn experiment(&self) -> anyhow::Result<(Experiment, Option<fn(f64) -> f64>, Shows)> {
         let mut planned = self.work.plan()?;
         self.pool.apply(&mut planned.setup);
         let RunArguments { load, placer, set, seeds, seconds, warm_up, threads } = &self.runs;
@@ -176,7 +185,7 @@ impl SimCommand {
             },
             threads: if *threads == 0 { cores() } else { *threads },
         };
-        Ok((experiment, planned.theory))
+        Ok((experiment, planned.theory, planned.shows))
     }
 
     fn heading(&self, experiment: &Experiment) -> Heading {
@@ -215,10 +224,14 @@ impl WorkArguments {
         Ok(Planned {
             setup: Setup { runners: vec![model; 8], ..Setup::default() },
             work: Work::Trace(workload),
-            contenders: ["delay-pull", "idle-pull", "p2c", "ring-bounded", "global-fifo"].iter().flat_map(|name| name.parse()).collect(),
+            contenders: ["delay-pull", "idle-pull", "p2c", "ring-bounded", "global-fifo"]
+                .iter()
+                .flat_map(|name| name.parse())
+                .collect(),
             loads: vec![0.7, 0.8, 0.9, 0.95],
             until: Duration::from_secs(400),
             theory: None,
+            shows: Shows::Added,
         })
     }
 }
@@ -264,8 +277,11 @@ fn settings(assignments: &[String]) -> anyhow::Result<PlacerSettings> {
 }
 
 fn minutes(text: &str) -> Result<DayCut, String> {
-    let parsed = text.split_once('-').and_then(|(from, until)| Some(DayCut { from: from.parse().ok()?, until: until.parse().ok()? }));
-    parsed.filter(|cut| cut.from < cut.until && cut.until <= 1_440).ok_or_else(|| "expected two minutes of the day, such as 600-615".to_owned())
+    let parsed =
+        text.split_once('-').and_then(|(from, until)| Some(DayCut { from: from.parse().ok()?, until: until.parse().ok()? }));
+    parsed
+        .filter(|cut| cut.from < cut.until && cut.until <= 1_440)
+        .ok_or_else(|| "expected two minutes of the day, such as 600-615".to_owned())
 }
 
 fn load(text: &str) -> Result<f64, String> {

@@ -55,8 +55,11 @@ impl GlobalFifo {
             let model = truth.get(runner.place.0 as usize)?;
             let claimed = self.claimed.get(&(runner.place, function)).copied().unwrap_or(0);
             let is_warm = model.idle_workers(function) > claimed;
-            (runner.in_flight < runner.slots && (is_warm || model.has_memory_for(function)))
-                .then_some((!is_warm, runner.in_flight, runner.place))
+            (runner.in_flight < runner.slots && (is_warm || model.has_memory_for(function))).then_some((
+                !is_warm,
+                runner.in_flight,
+                runner.place,
+            ))
         };
         (0..self.known.runners.len()).filter_map(key).min().map(|(_, _, place)| place)
     }

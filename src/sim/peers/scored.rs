@@ -88,6 +88,10 @@ impl Scored {
                 for runner in runners {
                     let memory = remember(&mut self.memory, runner.place.0 as usize);
                     let weight = memory.weight.unwrap_or(1.0);
+                    // Balancers that begin alike would go on alike.
+                    if memory.weight.is_none() && memory.credit == 0.0 {
+                        memory.credit = self.rng.random::<f64>();
+                    }
                     memory.credit += weight;
                     total += weight;
                 }

@@ -47,7 +47,8 @@ pub fn html(heading: &Heading, rows: &[Row]) -> String {
     let mut text = String::new();
     let title = escape(&heading.title);
     // Writing to a string does not fail.
-    let _ = write!(text, "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style>\n");
+    let _ =
+        write!(text, "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style>\n");
     let _ = write!(text, "<h1>{title}</h1>\n<p>Made by</p>\n<pre>{}</pre>\n", escape(&heading.command));
     for note in &heading.notes {
         let _ = writeln!(text, "<p>{}</p>", escape(note));
@@ -93,7 +94,11 @@ fn table(text: &mut String, rows: &[Row]) {
         let _ = write!(text, "<tr><td>{:.2}</td><td>{}</td>", row.load, escape(&row.contender.to_string()));
         for plotted in &PLOTTED {
             let Estimate { mean, half_width } = row.estimate(plotted.of);
-            let _ = write!(text, "<td>{mean:.2}{}</td>", half_width.map(|half| format!(" <small>±{half:.2}</small>")).unwrap_or_default());
+            let _ = write!(
+                text,
+                "<td>{mean:.2}{}</td>",
+                half_width.map(|half| format!(" <small>±{half:.2}</small>")).unwrap_or_default()
+            );
         }
         let is_saturated = row.figures.iter().any(|figures| figures.saturated > 0.0);
         let not_placed: u64 = row.figures.iter().map(|figures| figures.not_placed).sum();

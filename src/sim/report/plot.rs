@@ -105,7 +105,11 @@ impl Panel {
 }
 
 fn number(value: &f64) -> String {
-    if *value >= 10.0 || *value == 0.0 { format!("{value:.0}") } else { format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned() }
+    if *value >= 10.0 || *value == 0.0 {
+        format!("{value:.0}")
+    } else {
+        format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
 }
 
 fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {

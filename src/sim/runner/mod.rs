@@ -21,8 +21,8 @@ use room::Room;
 use sharing::SharedCores;
 use warm::{WarmWorkers, Worker};
 
-use crate::placement::{FunctionNumber, RefusedKind, RunnerNews, StartKind};
 use super::workload::ModelFunction;
+use crate::placement::{FunctionNumber, RefusedKind, RunnerNews, StartKind};
 use crate::protocol::LoadReport;
 
 /// What a model runner is like.
@@ -375,7 +375,8 @@ impl Latencies {
     /// The median at the level nearest to `in_flight` that has any; 0 if nothing ran yet.
     fn at(&self, in_flight: u32) -> u64 {
         let level = in_flight.min(Self::LEVELS) as usize;
-        let near = (0..self.by_load.len()).filter(|index| !self.by_load[*index].is_empty()).min_by_key(|index| index.abs_diff(level));
+        let near =
+            (0..self.by_load.len()).filter(|index| !self.by_load[*index].is_empty()).min_by_key(|index| index.abs_diff(level));
         let Some(near) = near else { return 0 };
         let mut sorted: Vec<u64> = self.by_load[near].iter().copied().collect();
         sorted.sort_unstable();

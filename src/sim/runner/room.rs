@@ -58,7 +58,8 @@ impl Room {
             return false;
         }
         // An offer first: it is what the balancer was told of.
-        let own = self.kept.iter().enumerate().filter(|(_, kept)| kept.balancer == balancer).max_by_key(|(_, kept)| kept.is_offer);
+        let own =
+            self.kept.iter().enumerate().filter(|(_, kept)| kept.balancer == balancer).max_by_key(|(_, kept)| kept.is_offer);
         if let Some((index, _)) = own {
             self.kept.swap_remove(index);
             return true;

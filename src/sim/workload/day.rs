@@ -50,7 +50,8 @@ pub fn read_days(path: &Path, cut: DayCut, seed: u64) -> Result<Workload, TraceE
         }
         let durations = Durations::new(points, lines.number(mean)? as f64);
         for pair in lines.text(minutes).split_whitespace() {
-            let parsed = pair.split_once(':').and_then(|(minute, count)| Some((minute.parse::<u32>().ok()?, count.parse::<u32>().ok()?)));
+            let parsed =
+                pair.split_once(':').and_then(|(minute, count)| Some((minute.parse::<u32>().ok()?, count.parse::<u32>().ok()?)));
             let (minute, count) = parsed.ok_or_else(|| lines.wrong(minutes, "a list of minute:count"))?;
             if !(cut.from..cut.until).contains(&minute) {
                 continue;
@@ -91,7 +92,8 @@ impl Durations {
 
     fn tail_mean(points: &[f64; 7], shape: f64) -> f64 {
         let steps = 200;
-        (0..steps).map(|step| Self::tail_at(points, shape, (f64::from(step) + 0.5) / f64::from(steps))).sum::<f64>() / f64::from(steps)
+        (0..steps).map(|step| Self::tail_at(points, shape, (f64::from(step) + 0.5) / f64::from(steps))).sum::<f64>()
+            / f64::from(steps)
     }
 
     fn tail_at(points: &[f64; 7], shape: f64, uniform: f64) -> f64 {

@@ -68,7 +68,8 @@ mod tests {
         assert_eq!(redrawn, workload.redraw(2), "a seed decides");
         assert_ne!(redrawn, workload.redraw(3));
         let content = |workload: &Workload| {
-            let mut content: Vec<_> = workload.calls.iter().map(|call| (call.at / MINUTE, call.function, call.service_ns)).collect();
+            let mut content: Vec<_> =
+                workload.calls.iter().map(|call| (call.at / MINUTE, call.function, call.service_ns)).collect();
             content.sort_unstable();
             content
         };

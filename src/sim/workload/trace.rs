@@ -95,7 +95,8 @@ impl Lines {
         let file = File::open(path).map_err(|source| TraceError::Open { path: path.to_owned(), source })?;
         let file = io::BufReader::with_capacity(1 << 16, file);
         let is_compressed = path.extension().is_some_and(|extension| extension == "gz");
-        let bytes: Box<dyn Read> = if is_compressed { Box::new(flate2::bufread::MultiGzDecoder::new(file)) } else { Box::new(file) };
+        let bytes: Box<dyn Read> =
+            if is_compressed { Box::new(flate2::bufread::MultiGzDecoder::new(file)) } else { Box::new(file) };
         let mut reader = ReaderBuilder::new().buffer_capacity(1 << 16).from_reader(bytes);
         let head = reader.byte_headers().map_err(|source| TraceError::Read { path: path.to_owned(), source })?.clone();
         Ok(Self { path: path.to_owned(), reader, head, record: ByteRecord::new(), expected })
@@ -130,7 +131,8 @@ impl Lines {
 
     pub(super) fn number(&self, column: Column) -> Result<u64, TraceError> {
         let bytes = self.bytes(column);
-        let digit = |value: u64, byte: &u8| value.checked_mul(10)?.checked_add(u64::from(byte.checked_sub(b'0').filter(|d| *d < 10)?));
+        let digit =
+            |value: u64, byte: &u8| value.checked_mul(10)?.checked_add(u64::from(byte.checked_sub(b'0').filter(|d| *d < 10)?));
         let value = bytes.iter().try_fold(0_u64, digit).filter(|_| !bytes.is_empty());
         value.ok_or_else(|| self.wrong(column, "a whole number of 0 or more"))
     }
@@ -168,7 +170,8 @@ pub fn read_functions(path: &Path) -> Result<Vec<ModelFunction>, TraceError> {
 pub fn read_calls(path: &Path, functions: Vec<ModelFunction>) -> Result<Workload, TraceError> {
     let mut lines = Lines::open(path, "`t_us,fn,dur_us`")?;
     let [at, name, duration] = [lines.column("t_us")?, lines.column("fn")?, lines.column("dur_us")?];
-    let numbers: HashMap<Vec<u8>, u32> = (0..).zip(&functions).map(|(number, function)| (function.name.clone().into_bytes(), number)).collect();
+    let numbers: HashMap<Vec<u8>, u32> =
+        (0..).zip(&functions).map(|(number, function)| (function.name.clone().into_bytes(), number)).collect();
     let mut calls = Vec::new();
     while lines.advance()? {
         let function = *numbers.get(lines.bytes(name)).ok_or_else(|| TraceError::UnknownFunction {
@@ -176,7 +179,9 @@ pub fn read_calls(path: &Path, functions: Vec<ModelFunction>) -> Result<Workload
             line: lines.line(),
             function: lines.text(name),
         })?;
-        let time = |column| lines.number(column).and_then(|us| micros(us).ok_or_else(|| lines.wrong(column, "a number of microseconds")));
+        let time = |column| {
+            lines.number(column).and_then(|us| micros(us).ok_or_else(|| lines.wrong(column, "a number of microseconds")))
+        };
         calls.push(ModelCall { at: time(at)?, function, service_ns: time(duration)? });
     }
     if calls.is_empty() { Err(TraceError::Empty { path: path.to_owned() }) } else { Ok(Workload::new(functions, calls)) }
@@ -224,11 +229,19 @@ mod tests {
             let error = read_calls(&file(&directory, name, text), functions()).unwrap_err();
             error.to_string().replace(&format!("{}/", directory.path().display()), "")
         };
-        assert_eq!(told("a.csv", "t_us,fn,dur_us\n1,a,2\n1,a,-2\n"), "a.csv, line 3, column `dur_us`: `-2` is not a whole number of 0 or more");
+        assert_eq!(
+            told("a.csv", "t_us,fn,dur_us\n1,a,2\n1,a,-2\n"),
+            "a.csv, line 3, column `dur_us`: `-2` is not a whole number of 0 or more"
+        );
         assert_eq!(told("b.csv", "t_us,fn,dur_us\n1,b,2\n"), "b.csv, line 2: function `b` is not in the functions' file");
-        assert_eq!(told("c.csv", "t_us,fn\n1,b\n"), "c.csv has no column `dur_us`: expected the first line to name `t_us,fn,dur_us`");
+        assert_eq!(
+            told("c.csv", "t_us,fn\n1,b\n"),
+            "c.csv has no column `dur_us`: expected the first line to name `t_us,fn,dur_us`"
+        );
         assert_eq!(told("d.csv", "t_us,fn,dur_us\n"), "d.csv has no lines below its head");
-        assert!(told("e.csv", "t_us,fn,dur_us\n1,a\n").starts_with("could not read the trace e.csv: CSV error: record 1 (line: 2"));
+        assert!(
+            told("e.csv", "t_us,fn,dur_us\n1,a\n").starts_with("could not read the trace e.csv: CSV error: record 1 (line: 2")
+        );
         assert!(told("f.csv.gz", "t_us,fn,dur_us\n").starts_with("could not read the trace f.csv.gz"));
         let missing = read_functions(Path::new("nowhere.csv")).unwrap_err().to_string();
         assert!(missing.starts_with("could not open the trace nowhere.csv"), "{missing}");
