@@ -51,7 +51,7 @@ fn eight_servers_take_as_long_as_erlang_says() {
 
 #[test]
 fn the_shorter_of_two_queues_takes_as_long_as_the_closed_form_says() {
-    let estimate = mean_latency(Preset::P2cClosedForm, 0.9, 60);
+    let estimate = mean_latency(Preset::P2cClosedForm, 0.9, 40);
     // The sum of 0.9 to the power of 2^i − 2; for 500 runners a little less than for endlessly many, and from an empty start.
     assert!(estimate.covers(2.614, 0.15), "{estimate:?}");
 }
@@ -103,8 +103,10 @@ fn on_a_shared_core_the_mean_does_not_depend_on_the_distribution() {
 
 /// Some functions with cold starts on some runners, for a while.
 fn busy_run(contender: Contender, balancers: u32, load: f64, seed: u64) -> RunRecord {
-    let model = RunnerModel { slots: 4, memory_mb: 2_000, ..RunnerModel::default() };
-    let setup = Setup { runners: vec![model; 5], balancers, warm_up: Duration::from_secs(2), ..Setup::default() };
+    let model = RunnerModel { slots: 4, memory_mb: 3_000, ..RunnerModel::default() };
+    // Rules that poll must not take minutes when they go wrong.
+    let (warm_up, most_events) = (Duration::from_secs(2), 1_000_000);
+    let setup = Setup { runners: vec![model; 5], balancers, warm_up, most_events, ..Setup::default() };
     let setup = match contender {
         Contender::Placer(placer) => Setup { placer, ..setup },
         Contender::Peer(_) => setup,
@@ -115,9 +117,9 @@ fn busy_run(contender: Contender, balancers: u32, load: f64, seed: u64) -> RunRe
         arrivals: Arrivals::Poisson { rate: load * 20.0 / 0.1 },
         service: Service::Exponential(0.1),
         cold: ColdStart::Costs { time: Service::LogNormal { median: 0.3, sigma: 0.7 }, memory_mb: 150 },
-        seconds: 12.0,
+        seconds: 10.0,
     };
-    let source = Source::Open { workload: synthetic.generate(seed), time_factor: 1.0, until: Duration::from_secs(12) };
+    let source = Source::Open { workload: synthetic.generate(seed), time_factor: 1.0, until: Duration::from_secs(10) };
     run(&setup, &source, contender.rules(balancers, &rules(), seed), seed)
 }
 
@@ -131,10 +133,10 @@ fn all() -> Vec<Contender> {
 fn the_same_seed_makes_the_same_log_and_another_seed_another() {
     for contender in all() {
         for balancers in [1, 3] {
-            let once = busy_run(contender, balancers, 0.5, 1);
-            assert_eq!(once, busy_run(contender, balancers, 0.5, 1), "{contender}");
+            let once = busy_run(contender, balancers, 0.3, 1);
+            assert_eq!(once, busy_run(contender, balancers, 0.3, 1), "{contender}");
         }
-        assert_ne!(busy_run(contender, 1, 0.5, 1).log_hash, busy_run(contender, 1, 0.5, 2).log_hash, "{contender}");
+        assert_ne!(busy_run(contender, 1, 0.3, 1).log_hash, busy_run(contender, 1, 0.3, 2).log_hash, "{contender}");
     }
 }
 
@@ -142,10 +144,10 @@ fn the_same_seed_makes_the_same_log_and_another_seed_another() {
 fn every_call_is_answered_once_whoever_places_it() {
     for contender in all() {
         for balancers in [1, 4] {
-            let record = busy_run(contender, balancers, 0.6, 3);
+            let record = busy_run(contender, balancers, 0.4, 3);
             assert!(!record.is_saturated, "{contender}");
             assert_eq!((record.not_placed, record.failed), (0, 0), "{contender}, {balancers}");
-            assert!(record.answered.len() > 1_000, "{contender}: {}", record.answered.len());
+            assert!(record.answered.len() > 500, "{contender}: {}", record.answered.len());
             assert!(record.attempts >= record.answered.len() as u64, "{contender}");
         }
     }
