@@ -174,7 +174,9 @@ where
         for (index, fault) in self.setup.faults.iter().enumerate() {
             for (at, is_begin) in [(fault.from, true), (fault.until, false)] {
                 self.queue.add(nanos(at), Happening::Fault { index, is_begin });
-                self.queue.add(nanos(at + self.setup.detection), Happening::Detected { index, is_begin });
+                if !matches!(fault.kind, FaultKind::Antagonist(_)) {
+                    self.queue.add(nanos(at + self.setup.detection), Happening::Detected { index, is_begin });
+                }
             }
         }
         if let Some(every) = self.setup.reports_every {
@@ -476,6 +478,10 @@ where
         let fault = self.setup.faults[index];
         let model = &mut self.runners[fault.runner];
         match (fault.kind, is_begin) {
+            (FaultKind::Antagonist(share), _) => {
+                model.set_factor(if is_begin { share } else { 1.0 }, now);
+                self.shared_changed(place(fault.runner).0);
+            }
             (_, false) => model.set_health(Health::Up),
             (FaultKind::FailsFast, true) => model.set_health(Health::FailsFast),
             (FaultKind::Killed, true) => {

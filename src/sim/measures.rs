@@ -4,6 +4,8 @@
 //! or shared runner adds. Calls that arrive during the warm-up count for nothing here. (What the baseline of placement.md left out is not
 //! known beyond its "60 s warm-up".)
 
+use std::collections::BTreeMap;
+
 /// What came of one run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunRecord {
@@ -65,6 +67,8 @@ pub struct Figures {
     pub mean: f64,
     /// Latency as the client sees it: the mean, 90 %, 99 % and 99.9 %.
     pub latency: [f64; 4],
+    /// The share of calls that took more than 5 s from arrival to answer: Prequal's deadline.
+    pub over_5s: f64,
     /// 99 % of the waits from arrival to the attempt that took the call.
     pub wait_p99: f64,
     /// The share of calls that waited for a cold start.
@@ -74,6 +78,8 @@ pub struct Figures {
     /// How unevenly calls are spread: standard deviation over mean of the runners' calls in a second, averaged over the seconds (as in
     /// the Hiku paper).
     pub imbalance: f64,
+    /// The longest wait that a function's first measured call had, function 0 (whose backlog it may be) left out.
+    pub first_wait: f64,
     /// Answered calls per second.
     pub throughput: f64,
     /// Measured calls that were answered.
@@ -104,16 +110,28 @@ impl RunRecord {
             p999: quantile(&added, 0.999),
             mean: mean(&added),
             latency: [mean(&latency), quantile(&latency, 0.9), quantile(&latency, 0.99), quantile(&latency, 0.999)],
+            over_5s: per_call(self.answered.iter().filter(|call| call.latency_us > 5_000_000).count() as u64),
             wait_p99: quantile(&wait, 0.99),
             cold_share: per_call(self.cold),
             attempts: per_call(self.attempts),
             imbalance: self.imbalance(),
+            first_wait: self.first_wait(),
             throughput: count as f64 / self.measured_seconds.max(1e-9),
             answered: count as u64,
             not_placed: self.not_placed,
             failed: self.failed,
             saturated: if self.is_saturated { 1.0 } else { 0.0 },
         }
+    }
+
+    fn first_wait(&self) -> f64 {
+        let mut first: BTreeMap<u32, (u64, u32)> = BTreeMap::new();
+        for call in &self.answered {
+            let entry = first.entry(call.function).or_insert((call.at_us, call.wait_us));
+            *entry = (*entry).min((call.at_us, call.wait_us));
+        }
+        let waits = first.iter().filter(|(function, _)| **function != 0).map(|(_, (_, wait))| *wait);
+        f64::from(waits.max().unwrap_or(0)) / 1e3
     }
 
     fn imbalance(&self) -> f64 {

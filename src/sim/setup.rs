@@ -55,7 +55,7 @@ pub enum Flows {
 }
 
 /// Something goes wrong with a runner for a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fault {
     /// Which runner.
     pub runner: usize,
@@ -68,12 +68,14 @@ pub struct Fault {
 }
 
 /// What goes wrong with a runner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FaultKind {
     /// It is killed: its calls fail, its workers are gone, connections are refused. It comes back empty.
     Killed,
     /// It takes every call and fails it at once.
     FailsFast,
+    /// Others on its machine leave it this share of its shared cores; afterwards it has all of them again. The pool does not notice.
+    Antagonist(f64),
 }
 
 impl Default for Setup {

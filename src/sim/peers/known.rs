@@ -60,7 +60,7 @@ impl Known {
                 Some((function, place?))
             }
             Event::Reported { runner, in_flight, .. } => {
-                if let Some(known) = self.runners.iter_mut().find(|known| known.place == *runner) {
+                if let Some(known) = self.runner_mut(*runner) {
                     known.reported = *in_flight;
                 }
                 None
@@ -75,7 +75,7 @@ impl Known {
         if let Some((_, place)) = self.calls.get_mut(&call) {
             *place = Some(runner);
         }
-        if let Some(known) = self.runners.iter_mut().find(|known| known.place == runner) {
+        if let Some(known) = self.runner_mut(runner) {
             known.in_flight += 1;
         }
     }
@@ -83,6 +83,11 @@ impl Known {
     /// The function of a call.
     pub(super) fn function(&self, call: CallNumber) -> FunctionNumber {
         self.calls.get(&call).map_or(FunctionNumber(0), |(function, _)| *function)
+    }
+
+    /// Where a call is.
+    pub(super) fn place(&self, call: CallNumber) -> Option<RunnerPlace> {
+        self.calls.get(&call)?.1
     }
 
     /// A function's name, hashed.
@@ -96,8 +101,14 @@ impl Known {
         steps.push(Step::GiveUp { call, why: GaveUp::NoRunner, retry_after: None });
     }
 
+    fn runner_mut(&mut self, place: RunnerPlace) -> Option<&mut KnownRunner> {
+        // Sorted by place.
+        let index = self.runners.binary_search_by_key(&place, |known| known.place).ok()?;
+        self.runners.get_mut(index)
+    }
+
     fn left(&mut self, runner: RunnerPlace) {
-        if let Some(known) = self.runners.iter_mut().find(|known| known.place == runner) {
+        if let Some(known) = self.runner_mut(runner) {
             known.in_flight = known.in_flight.saturating_sub(1);
         }
     }

@@ -6,6 +6,7 @@
 //! | rule | where a call waits |
 //! |---|---|
 //! | `random`, `round-robin`, `ow-shard`, `ch-rlu` | in the runner's queue |
+//! | `p2c-q`, `yarp-p2c`, `c3`, `wrr`, `least-loaded-q`: Prequal's comparison | in the runner's queue, or on its shared cores |
 //! | `fn-naive`, `fn-ch` | in the balancer, polling |
 //! | `global-fifo` | in the balancer, one queue, with perfect knowledge of all runners |
 
@@ -15,6 +16,7 @@ mod global_fifo;
 mod known;
 mod ow_shard;
 mod random;
+mod scored;
 
 use std::fmt;
 use std::str::FromStr;
@@ -38,12 +40,34 @@ pub enum Peer {
     FnCh,
     /// One queue, and perfect knowledge.
     GlobalFifo,
+    /// Of two random runners the one with fewer of our calls; the call queues there.
+    P2cQueue,
+    /// Of two random runners the one that reported fewer calls.
+    YarpP2c,
+    /// The least latency times cube of calls.
+    C3,
+    /// In turn, weighted by capacity.
+    Wrr,
+    /// The fewest of our calls; the call queues there.
+    LeastLoadedQueue,
 }
 
 impl Peer {
     /// Every one.
-    pub const ALL: [Self; 7] =
-        [Self::Random, Self::RoundRobin, Self::OwShard, Self::ChRlu, Self::FnNaive, Self::FnCh, Self::GlobalFifo];
+    pub const ALL: [Self; 12] = [
+        Self::Random,
+        Self::RoundRobin,
+        Self::OwShard,
+        Self::ChRlu,
+        Self::FnNaive,
+        Self::FnCh,
+        Self::GlobalFifo,
+        Self::P2cQueue,
+        Self::YarpP2c,
+        Self::C3,
+        Self::Wrr,
+        Self::LeastLoadedQueue,
+    ];
 
     /// Its name on the command line.
     pub const fn as_str(self) -> &'static str {
@@ -55,6 +79,11 @@ impl Peer {
             Self::FnNaive => "fn-naive",
             Self::FnCh => "fn-ch",
             Self::GlobalFifo => "global-fifo",
+            Self::P2cQueue => "p2c-q",
+            Self::YarpP2c => "yarp-p2c",
+            Self::C3 => "c3",
+            Self::Wrr => "wrr",
+            Self::LeastLoadedQueue => "least-loaded-q",
         }
     }
 
@@ -68,6 +97,11 @@ impl Peer {
             Self::FnNaive => Box::new(fn_polling::FnPolling::naive()),
             Self::FnCh => Box::new(fn_polling::FnPolling::consistent_hash()),
             Self::GlobalFifo => Box::new(global_fifo::GlobalFifo::default()),
+            Self::P2cQueue => Box::new(scored::Scored::new(scored::Score::FewerOfTwo, balancers, seed)),
+            Self::YarpP2c => Box::new(scored::Scored::new(scored::Score::FewerReportedOfTwo, balancers, seed)),
+            Self::C3 => Box::new(scored::Scored::new(scored::Score::C3, balancers, seed)),
+            Self::Wrr => Box::new(scored::Scored::new(scored::Score::Weighted, balancers, seed)),
+            Self::LeastLoadedQueue => Box::new(scored::Scored::new(scored::Score::Fewest, balancers, seed)),
         }
     }
 }

@@ -29,7 +29,7 @@ impl Spread {
     }
 
     pub(super) fn in_turn(seed: u64) -> Self {
-        Self { known: Known::default(), next: Next::InTurn(seed as usize % 1_024) }
+        Self { known: Known::default(), next: Next::InTurn(StdRng::seed_from_u64(seed).random_range(0..1_024)) }
     }
 }
 

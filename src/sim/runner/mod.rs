@@ -175,6 +175,11 @@ impl ModelRunner {
         self.workers.idle(function.0)
     }
 
+    /// How fast all its cores together are now, in cores of speed 1.
+    pub fn capacity(&self) -> f64 {
+        self.cores.as_ref().map_or(f64::from(self.model.slots) * self.model.speed, SharedCores::capacity)
+    }
+
     /// Whether a worker of this function could be started now, idle workers of others evicted if need be.
     pub fn has_memory_for(&self, function: FunctionNumber) -> bool {
         self.workers.has_memory(function.0)
@@ -318,6 +323,13 @@ impl ModelRunner {
 
     pub(super) const fn health(&self) -> Health {
         self.health
+    }
+
+    /// Others take all but this share of the shared cores.
+    pub(super) fn set_factor(&mut self, factor: f64, now: u64) {
+        if let Some(cores) = &mut self.cores {
+            cores.set_factor(factor, now);
+        }
     }
 
     /// The runner went down: all its calls and workers are gone. Answers the calls.

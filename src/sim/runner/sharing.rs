@@ -16,6 +16,7 @@ pub(super) struct SharedCores {
     progress: f64,
     at: u64,
     running: BinaryHeap<Reverse<(Ends, usize)>>,
+    factor: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,16 +36,27 @@ impl Ord for Ends {
 
 impl SharedCores {
     pub(super) fn new(cores: f64, speed: f64) -> Self {
-        Self { capacity: cores * speed, one: speed, progress: 0.0, at: 0, running: BinaryHeap::new() }
+        Self { capacity: cores * speed, one: speed, progress: 0.0, at: 0, running: BinaryHeap::new(), factor: 1.0 }
     }
 
     fn rate(&self) -> f64 {
-        if self.running.is_empty() { 0.0 } else { (self.capacity / self.running.len() as f64).min(self.one) }
+        if self.running.is_empty() { 0.0 } else { (self.capacity * self.factor / self.running.len() as f64).min(self.one) }
     }
 
     fn advance(&mut self, now: u64) {
         self.progress += self.rate() * now.saturating_sub(self.at) as f64;
         self.at = now;
+    }
+
+    /// From now on others take all but this share of the cores (more than 1: they leave some of theirs).
+    pub(super) fn set_factor(&mut self, factor: f64, now: u64) {
+        self.advance(now);
+        self.factor = factor;
+    }
+
+    /// Nanoseconds of work that a nanosecond of all cores does now.
+    pub(super) fn capacity(&self) -> f64 {
+        self.capacity * self.factor
     }
 
     /// A call with `work` nanoseconds of work begins.

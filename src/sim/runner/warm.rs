@@ -3,9 +3,10 @@
 //! A call takes an idle worker of its function, the last used first. If there is none, one is started; when memory is short, idle
 //! workers are evicted, the least worth first:
 //!
+//! * least recently used: what our agent does, and what the baseline of placement.md must have had (its cold shares come out with this rule,
+//!   and with the other they do not);
 //! * greedy-dual (FaasCache, ASPLOS'21): a worker is worth `clock + uses · cold / size` when it becomes idle; the clock rises to the worth
 //!   of what is evicted. Uses are counted for each function, and forgotten with its last worker.
-//! * least recently used.
 //!
 //! What an idle worker is lost to (eviction or the end of its keep-alive) is kept in a short log, as the agent keeps it for `runpool-lost`.
 
@@ -18,9 +19,9 @@ use crate::sim::workload::ModelFunction;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Eviction {
     /// The least worth: rarely used, cheap to start, large.
-    #[default]
     GreedyDual,
-    /// The longest idle.
+    /// The longest idle: what our agent does.
+    #[default]
     LeastRecentlyUsed,
 }
 

@@ -1,7 +1,8 @@
 //! A day per function: one line each with calls per minute and percentiles of durations, expanded into single calls.
 //!
 //! Arrival instants are uniform inside their minute. A duration is drawn linearly between the function's percentiles up to p99, and
-//! log-shaped from there to p100 with the shape solved so that the mean is `avg_ms`; clipped to 0.1 ms – 60 s. The traces have no cold
+//! log-shaped from there to p100 with the shape solved so that the mean is `avg_ms`, as far as any
+//! shape makes it (straight lines between percentiles may lie above it already); clipped to 0.1 ms – 60 s. The traces have no cold
 //! starts: they are drawn log-normal, median 403 ms, sigma 0.7, clipped to 50 ms – 10 s, unless a functions' file says them.
 
 use std::path::Path;
@@ -123,10 +124,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("day.csv");
         let head = "fn,app,owner,trigger,total,avg_ms,p0_ms,p1_ms,p25_ms,p50_ms,p75_ms,p99_ms,p100_ms,mem_mb,minutes\n";
-        std::fs::write(&path, format!("{head}a,x,o,http,9,30,13,15,19,22,27,169,5039,177,0:7 10:30000 11:30000 12:5\n")).unwrap();
+        std::fs::write(&path, format!("{head}a,x,o,http,9,60,13,15,19,22,27,169,5039,177,0:7 10:30000 11:30000 12:5\n")).unwrap();
         let workload = read_days(&path, DayCut { from: 10, until: 12 }, 1).unwrap();
         assert_eq!((workload.calls.len(), workload.span_ns), (60_000, 2 * MINUTE));
         let mean = workload.calls.iter().map(|call| call.service_ns as f64 / 1e6).sum::<f64>() / 60_000.0;
-        assert!((mean - 30.0).abs() < 1.5, "{mean}");
+        assert!((mean - 60.0).abs() < 3.0, "{mean}");
     }
 }
