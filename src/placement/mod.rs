@@ -39,5 +39,5 @@ pub use moment::Moment;
 pub use not_placed::NotPlaced;
 pub use placers::{Decision, Noted, Offer, Placer, Pull, Question, Reason};
 pub use placing_loop::{Candidate, Explanation, LoopRules, PlacingLoop, Waited};
-pub use view::{Expected, FunctionState, RunnerState, View};
+pub use view::{Expected, FunctionState, RunnerState, Totals, View};
 pub use wait_queue::{WaitLimits, WaitQueue, Waiting};

@@ -25,7 +25,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 
 pub use function::FunctionState;
-pub use runner::RunnerState;
+pub use runner::{RunnerState, Totals};
 
 use self::by_load::{BUCKETS, ByLoad};
 use self::function::Workers;
@@ -42,6 +42,7 @@ use crate::protocol::LoadReport;
 pub struct View {
     runners: Vec<Option<RunnerState>>,
     members: usize,
+    totals: Totals,
     /// Runners that ever were.
     lives: u64,
     functions: Vec<FunctionState>,
@@ -103,6 +104,11 @@ impl View {
     /// How many runners there are.
     pub const fn members(&self) -> usize {
         self.members
+    }
+
+    /// Sums over all runners.
+    pub const fn totals(&self) -> Totals {
+        self.totals
     }
 
     /// Places that runners have or had: every place is below this.
@@ -218,6 +224,7 @@ impl View {
     pub(super) fn remove_runner(&mut self, place: RunnerPlace) {
         let Some(runner) = self.runners.get_mut(place.index()).and_then(Option::take) else { return };
         self.members -= 1;
+        self.count(runner.counted, Totals::default());
         self.refresh(place);
         for function in runner.warm {
             let known = &mut self.functions[function.index()];
@@ -361,6 +368,7 @@ impl View {
         if let Some(runner) = self.runner_mut(place) {
             runner.starting = runner.starting.saturating_sub(u32::from(expected == Expected::Cold));
         }
+        self.refresh(place);
     }
 
     /// What a whole call took on a warm worker.
@@ -608,6 +616,21 @@ impl View {
             None => self.open.remove(place),
         }
         self.by_load.set(place, bucket);
+        if let Some(runner) = self.runner_mut(place) {
+            let now = Totals {
+                in_flight: u64::from(runner.in_flight()),
+                slots: u64::from(runner.slots.unwrap_or(0)),
+                starting: u64::from(runner.starting),
+            };
+            let before = std::mem::replace(&mut runner.counted, now);
+            self.count(before, now);
+        }
+    }
+
+    fn count(&mut self, before: Totals, now: Totals) {
+        self.totals.in_flight = self.totals.in_flight - before.in_flight + now.in_flight;
+        self.totals.slots = self.totals.slots - before.slots + now.slots;
+        self.totals.starting = self.totals.starting - before.starting + now.starting;
     }
 }
 

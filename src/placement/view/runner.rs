@@ -8,12 +8,25 @@ use crate::placement::moment::Moment;
 /// The longest pause before a runner that refuses without saying when to come back is tried again.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Sums over runners.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Calls that are known to be there.
+    pub in_flight: u64,
+    /// Slots of those that said how many they have.
+    pub slots: u64,
+    /// Calls of ours for which workers are being started, as far as we know.
+    pub starting: u64,
+}
+
 /// One runner: what it said, what we know we have there, and whether it may be tried.
 #[derive(Clone, Debug)]
 pub struct RunnerState {
     pub(super) facts: RunnerFacts,
     /// Differs from that of every other runner that ever had the same place.
     pub(super) life: u64,
+    /// What of it is counted in the totals.
+    pub(super) counted: Totals,
     /// Its slots, once it said so.
     pub(super) slots: Option<u32>,
     /// Calls of ours there: being tried or running.
@@ -46,6 +59,7 @@ impl RunnerState {
         Self {
             facts,
             life,
+            counted: Totals::default(),
             slots,
             own: 0,
             others: 0,
