@@ -157,7 +157,7 @@ impl HealthKeeper {
         self.next_life += 1;
         let life = self.next_life;
         let verdict = Verdict { place, admission: Admission::Open, weight_percent: 100 };
-        self.metrics.entered(&member, HealthState::Open);
+        self.metrics.joined(&member);
         self.kept.insert(place, Kept { life, state: HealthState::Open, verdict, member });
         let is_checked = if self.question.is_some() { Checked::Regularly } else { Checked::Never };
         self.step(HealthEvent::Joined { place, is_checked, start });
