@@ -51,7 +51,7 @@ struct Kept {
 
 /// Questions under way at once.
 const MAX_ASKING: usize = 256;
-/// Questions in a second, at most: beyond, the interval grows.
+/// Questions in a second, at most, to those who are well and to those who are not each: beyond, the interval grows.
 const MOST_PER_SECOND: usize = 1_000;
 /// How often time is looked at while something changes with time alone.
 const TICK: Duration = Duration::from_millis(50);
@@ -199,12 +199,12 @@ impl HealthKeeper {
         };
         tracing::trace!(runner = %kept.member.id, ?answer, detail, "asked");
         self.step(HealthEvent::Asked { place, answer });
-        let wait = if self.health.may_return(place) {
-            self.rules.return_interval
+        let (interval, among) = if self.health.may_return(place) {
+            (self.rules.return_interval, self.health.ejected())
         } else {
-            let stretched = Duration::from_secs(1).mul_f64(self.kept.len() as f64 / MOST_PER_SECOND as f64);
-            self.rules.interval.max(stretched)
+            (self.rules.interval, self.kept.len())
         };
+        let wait = interval.max(Duration::from_secs(1).mul_f64(among as f64 / MOST_PER_SECOND as f64));
         let jittered = wait.mul_f64(0.9 + 0.2 * rand::random::<f64>());
         self.due.push(Reverse((Instant::now() + jittered, place, life)));
     }
