@@ -14,6 +14,8 @@ pub enum Evidence {
     Took,
     /// It took the call, or may have, and there is no answer of the function to show: the connection was lost, the answer was none.
     Failed,
+    /// It took the call, and could not start the function. Whose fault that is, other runners tell.
+    NotStarted,
     /// It refused because it is full, or does not know the function yet: somebody is well there.
     Refused,
     /// No connection could be made.
@@ -23,14 +25,15 @@ pub enum Evidence {
 impl Evidence {
     /// What an attempt shows; `None` if nothing about the runner's health.
     ///
-    /// A connection that was lost or silent counts against its runner. What functions do wrong does not, nor that one cannot be started: one broken function
-    /// must not cost the others half of the pool. Nor does any status of a plain server: applications use all of them. Whether such a server is well
+    /// A connection that was lost or silent counts against its runner. What functions do wrong does not: one broken function must not cost the others
+    /// half of the pool. Nor does any status of a plain server: applications use all of them. Whether such a server is well
     /// is found out by asking it (`plain_check`).
     pub fn of(attempt: &Attempt) -> Option<Self> {
         match attempt {
             Attempt::Committed(Ok(_)) => Some(Self::Took),
             Attempt::Committed(Err(error)) => match error.outcome {
                 Outcome::RunnerReset | Outcome::RunnerTimeout => Some(Self::Failed),
+                Outcome::InitFailed => Some(Self::NotStarted),
                 Outcome::FunctionFailed
                 | Outcome::FunctionCrashed
                 | Outcome::FunctionOutOfMemory
@@ -73,7 +76,10 @@ mod tests {
         let failed = |outcome| Evidence::of(&Attempt::Committed(Err(CallError::new(outcome, ""))));
         let refused = |why| Evidence::of(&Attempt::Refused(Refused::new(why)));
         assert_eq!((answered(200), answered(503)), (Some(Evidence::Took), Some(Evidence::Took)));
-        assert_eq!((failed(Outcome::FunctionCrashed), failed(Outcome::InitFailed)), (Some(Evidence::Took), None));
+        assert_eq!(
+            (failed(Outcome::FunctionCrashed), failed(Outcome::InitFailed)),
+            (Some(Evidence::Took), Some(Evidence::NotStarted))
+        );
         assert_eq!((failed(Outcome::RunnerReset), failed(Outcome::ClientGone)), (Some(Evidence::Failed), None));
         assert_eq!(refused(RefusedWhy::Agent(RefusalReason::Busy)), Some(Evidence::Refused));
         assert_eq!(refused(RefusedWhy::Unreachable("no".into())), Some(Evidence::Unreachable));

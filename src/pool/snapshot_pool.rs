@@ -154,7 +154,7 @@ impl RunnerPool for SnapshotPool {
         let taken = match evidence {
             Evidence::Refused => return,
             Evidence::Took => runner.tally.took(),
-            Evidence::Failed | Evidence::Unreachable => runner.tally.taken(),
+            Evidence::Failed | Evidence::NotStarted | Evidence::Unreachable => runner.tally.taken(),
         };
         let snapshot = self.current.load();
         let Some(place) = snapshot.place(&runner.id) else { return };
