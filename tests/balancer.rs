@@ -341,8 +341,9 @@ async fn a_long_upload_arrives_whole_and_agents_that_refuse_it_get_no_byte_of_it
     let directory = tempfile::tempdir().unwrap();
     let (refuser, drained, taker) = (refuser().await, runner(4), runner(4));
     assert_eq!(call(drained.runner(), "/drain").send().await.status.as_u16(), 200);
+    // Nobody is asked how it is: the refuser knows calls only, and the one that drains is to be tried.
     let text = format!(
-        "{}[placement]\nplacer = \"naive\"\n{}",
+        "{}[pool.health]\ninterval = \"0s\"\n[placement]\nplacer = \"naive\"\n{}",
         pool(&[refuser.address, drained.runner(), taker.runner()]),
         [worker("f"), job("job", "cat")].concat()
     );

@@ -339,7 +339,12 @@ async fn nothing_of_a_refused_attempt_reaches_the_client() {
         }
     })
     .await;
-    let text = format!("{}[placement]\nplacer = \"naive\"\n{}", pool(&[refuses, takes]), job("f", "true"));
+    // Nobody is asked how it is: these two know calls only.
+    let text = format!(
+        "{}[pool.health]\ninterval = \"0s\"\n[placement]\nplacer = \"naive\"\n{}",
+        pool(&[refuses, takes]),
+        job("f", "true")
+    );
     let lb = lb(directory.path(), &text);
     for number in 0..60 {
         let answer = call(lb.front(), "/invoke/f").body(format!("call {number}")).send().await.ok();

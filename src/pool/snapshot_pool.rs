@@ -118,8 +118,16 @@ fn replace(edit: &mut SnapshotEdit, members: Vec<Member>, is_listed: impl Fn(&Ru
         left.into_iter().filter_map(|place| edit.remove(place)).map(|member| Member::clone(&member)).collect();
     for member in members {
         let former = edit.so_far().place(&member.id).and_then(|place| edit.so_far().get(place)).cloned();
-        gone.extend(former.filter(|former| !former.is_same_runner(&member)).map(|former| Member::clone(&former)));
-        edit.put(member);
+        match former {
+            // What is known of its health holds: who lists it knows nothing of that.
+            Some(former) if former.is_same_runner(&member) => {
+                edit.put(former.on_terms(&member.terms));
+            }
+            former => {
+                gone.extend(former.map(|former| Member::clone(&former)));
+                edit.put(member);
+            }
+        }
     }
     gone
 }
@@ -146,7 +154,7 @@ impl RunnerPool for SnapshotPool {
         let taken = match evidence {
             Evidence::Refused => return,
             Evidence::Took => runner.tally.took(),
-            Evidence::Failed | Evidence::Unreachable => runner.tally.taken(),
+            Evidence::Failed | Evidence::NotStarted | Evidence::Unreachable => runner.tally.taken(),
         };
         let snapshot = self.current.load();
         let Some(place) = snapshot.place(&runner.id) else { return };

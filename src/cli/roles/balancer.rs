@@ -21,7 +21,7 @@ use crate::front::{Catalog, Front, FrontMetrics, FrontTelemetry, serve};
 use crate::model::Function;
 use crate::placement::{Placement, PlacementMetrics};
 use crate::pool::health::{HealthKeeper, HealthMetrics, HealthState};
-use crate::pool::sources::{Registrar, SourceMetrics};
+use crate::pool::sources::{Registrar, SourceMetrics, SourceName};
 use crate::pool::{Admission, ConfiguredPool, Member, RunnerPool as _, Snapshot, SnapshotPool};
 use crate::runner::http::RunnerMetrics;
 use crate::telemetry::access_log::{AccessLog, AccessLogGuard};
@@ -50,6 +50,7 @@ pub(super) struct Balancer {
     admin_listener: Listener,
     /// Runners that a reload took away, as long as calls run on them; and whoever follows a local fleet.
     tasks: JoinSet<()>,
+    source_metrics: SourceMetrics,
     /// Those who keep the pool what it should be, until the calls have ended.
     keepers: JoinSet<()>,
     guards: Guards,
@@ -146,6 +147,7 @@ impl Balancer {
             front_listener,
             admin_listener,
             tasks: JoinSet::new(),
+            source_metrics,
             keepers,
             guards: Guards { access_log: access_log_guard, tracer: tracer_guard },
         })
@@ -182,6 +184,7 @@ impl Service for Balancer {
             let mut config = self.config.pool.clone();
             config.runners.clone_from(&loaded.config.pool.runners);
             let gone = configured.reload(&config, self.config.placement.attempt_timeout)?;
+            self.source_metrics.listed(SourceName::Configuration, config.runners.len());
             for member in gone {
                 tracing::info!(runner = %member.id, "runner taken away: its calls go on");
                 self.tasks.spawn(async move { member.runner.close().await });

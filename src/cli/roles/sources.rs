@@ -18,6 +18,7 @@ pub(super) fn follow(
     metrics: &SourceMetrics,
     keepers: &mut JoinSet<()>,
 ) -> anyhow::Result<Option<Arc<Registrar>>> {
+    metrics.listed(SourceName::Configuration, config.runners.len());
     if let Some(path) = &config.file.path {
         let (source, entries) = FileSource::open(path).context("pool.file.path")?;
         let runners = entries.len();

@@ -51,7 +51,7 @@ struct Kept {
 
 /// Questions under way at once.
 const MAX_ASKING: usize = 256;
-/// Questions in a second, at most: beyond, the interval grows.
+/// Questions in a second, at most, to those who are well and to those who are not each: beyond, the interval grows.
 const MOST_PER_SECOND: usize = 1_000;
 /// How often time is looked at while something changes with time alone.
 const TICK: Duration = Duration::from_millis(50);
@@ -157,7 +157,7 @@ impl HealthKeeper {
         self.next_life += 1;
         let life = self.next_life;
         let verdict = Verdict { place, admission: Admission::Open, weight_percent: 100 };
-        self.metrics.entered(&member, HealthState::Open);
+        self.metrics.joined(&member);
         self.kept.insert(place, Kept { life, state: HealthState::Open, verdict, member });
         let is_checked = if self.question.is_some() { Checked::Regularly } else { Checked::Never };
         self.step(HealthEvent::Joined { place, is_checked, start });
@@ -199,12 +199,12 @@ impl HealthKeeper {
         };
         tracing::trace!(runner = %kept.member.id, ?answer, detail, "asked");
         self.step(HealthEvent::Asked { place, answer });
-        let wait = if self.health.may_return(place) {
-            self.rules.return_interval
+        let (interval, among) = if self.health.may_return(place) {
+            (self.rules.return_interval, self.health.ejected())
         } else {
-            let stretched = Duration::from_secs(1).mul_f64(self.kept.len() as f64 / MOST_PER_SECOND as f64);
-            self.rules.interval.max(stretched)
+            (self.rules.interval, self.kept.len())
         };
+        let wait = interval.max(Duration::from_secs(1).mul_f64(among as f64 / MOST_PER_SECOND as f64));
         let jittered = wait.mul_f64(0.9 + 0.2 * rand::random::<f64>());
         self.due.push(Reverse((Instant::now() + jittered, place, life)));
     }
@@ -286,4 +286,135 @@ fn report(place: RunnerPlace, status: AgentStatus) -> RunnerReport {
     let in_flight = u32::try_from(status.active_request_count).unwrap_or(u32::MAX);
     let load = LoadReport { in_flight, slots: status.slots, warm: 0 };
     RunnerReport { place, load, warm_workers: status.warm_workers }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::pool::{Evidence, Terms};
+    use crate::runner::{Attempt, Refused, RefusedWhy, Runner, RunnerCall, StatusError};
+    use crate::telemetry::metrics::{Metrics, MetricsConfig};
+
+    /// A runner whose health is what the test says.
+    #[derive(Debug)]
+    struct Patient {
+        name: String,
+        answer: Mutex<HealthAnswer>,
+    }
+
+    impl Patient {
+        fn new(name: &str) -> Arc<Self> {
+            let answer = Mutex::new(HealthAnswer::Well(Some(Box::new(status(AgentState::Ready)))));
+            Arc::new(Self { name: name.to_owned(), answer })
+        }
+
+        fn is(&self, answer: HealthAnswer) {
+            *self.answer.lock().unwrap() = answer;
+        }
+    }
+
+    #[async_trait]
+    impl Runner for Patient {
+        async fn try_exec(&self, _call: RunnerCall<'_>) -> Attempt {
+            Attempt::Refused(Refused::new(RefusedWhy::Closed))
+        }
+
+        async fn status(&self) -> Result<AgentStatus, StatusError> {
+            Err(StatusError::Unsupported { address: self.name.clone() })
+        }
+
+        async fn ask_health(&self, _question: &HealthQuestion, _limit: Duration) -> HealthAnswer {
+            self.answer.lock().unwrap().clone()
+        }
+
+        async fn close(&self) {}
+
+        fn address(&self) -> &str {
+            &self.name
+        }
+    }
+
+    fn status(state: AgentState) -> AgentStatus {
+        let warm_workers = BTreeMap::from([("f".to_owned(), 2)]);
+        AgentStatus { state, slots: 8, active_request_count: 3, warm_workers, ..AgentStatus::default() }
+    }
+
+    fn kept(runners: &[&Arc<Patient>], rules: HealthConfig) -> (Arc<SnapshotPool>, tokio::task::JoinHandle<()>) {
+        let members = runners.iter().map(|runner| Member::new(Arc::clone(runner) as Arc<dyn Runner>)).collect();
+        let pool = Arc::new(SnapshotPool::new(members).unwrap());
+        let metrics = HealthMetrics::declare(&mut Metrics::new(&MetricsConfig::default()));
+        let keeper = HealthKeeper::new(Arc::clone(&pool), Protocol::Agent, rules, metrics);
+        (Arc::clone(&pool), tokio::spawn(keeper.run()))
+    }
+
+    async fn admission(pool: &SnapshotPool, place: u32, wanted: Admission) {
+        let mut changes = pool.changes().unwrap();
+        while pool.snapshot().get(RunnerPlace(place)).unwrap().admission != wanted {
+            changes.changed().await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runners_say_about_themselves_is_handed_on_and_obeyed() {
+        let (one, other) = (Patient::new("a:1"), Patient::new("b:1"));
+        let (pool, task) = kept(&[&one, &other], HealthConfig::default());
+        let mut reports = pool.reports().unwrap();
+        let report = reports.recv().await.unwrap();
+        assert_eq!(report.load, LoadReport { in_flight: 3, slots: 8, warm: 0 });
+        assert_eq!(report.warm_workers, BTreeMap::from([("f".to_owned(), 2)]));
+
+        one.is(HealthAnswer::Well(Some(Box::new(status(AgentState::Draining)))));
+        admission(&pool, 0, Admission::Closed(ClosedWhy::Draining)).await;
+        one.is(HealthAnswer::Well(Some(Box::new(status(AgentState::Ready)))));
+        admission(&pool, 0, Admission::Open).await;
+        other.is(HealthAnswer::Unwell("it is silent".into()));
+        admission(&pool, 1, Admission::Closed(ClosedWhy::Unhealthy)).await;
+        task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_calls_show_is_obeyed_and_is_not_forgotten_when_the_list_is_told_again() {
+        let (one, other) = (Patient::new("a:1"), Patient::new("b:1"));
+        one.is(HealthAnswer::Unreachable("nobody listens".into()));
+        let rules = HealthConfig { interval: Duration::from_secs(1_000), ..HealthConfig::default() };
+        let (pool, task) = kept(&[&one, &other], rules);
+        tokio::task::yield_now().await;
+        let member = Arc::clone(pool.snapshot().get(RunnerPlace(0)).unwrap());
+        pool.note(&member, Evidence::Unreachable);
+        let unreachable = Admission::Closed(ClosedWhy::Unreachable);
+        admission(&pool, 0, unreachable).await;
+
+        // The source tells its list again, with another weight.
+        let terms = Arc::new(Terms { weight: 7, ..Terms::default() });
+        let again = [&one, &other].map(|runner| {
+            Member::with_terms(
+                crate::model::RunnerId::new(runner.address()),
+                Arc::clone(runner) as Arc<dyn Runner>,
+                Arc::clone(&terms),
+            )
+        });
+        assert!(pool.replace(again.into()).unwrap().is_empty());
+        let now = Arc::clone(pool.snapshot().get(RunnerPlace(0)).unwrap());
+        assert_eq!((now.admission, now.weight), (unreachable, 7));
+        task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_life_at_an_address_starts_open() {
+        let (one, other) = (Patient::new("a:1"), Patient::new("b:1"));
+        one.is(HealthAnswer::Unreachable("nobody listens".into()));
+        let (pool, task) = kept(&[&one, &other], HealthConfig::default());
+        admission(&pool, 0, Admission::Closed(ClosedWhy::Unreachable)).await;
+        let reborn = Patient::new("a:1");
+        pool.change(|edit| edit.put(Member::new(reborn as Arc<dyn Runner>)));
+        let mut reports = pool.reports().unwrap();
+        while reports.recv().await.unwrap().place != RunnerPlace(0) {}
+        assert_eq!(pool.snapshot().get(RunnerPlace(0)).unwrap().admission, Admission::Open);
+        task.abort();
+    }
 }

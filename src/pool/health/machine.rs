@@ -3,6 +3,7 @@
 //! | state | event | next state |
 //! |---|---|---|
 //! | open | `failed_calls` calls failed, one after the other | ejected: failures |
+//! | open | `failed_calls` calls found that their function cannot be started, and nowhere else did one within `window` | ejected: failures |
 //! | open | below `success_rate` of the calls in `window` succeeded | ejected: success rate |
 //! | open | no connection could be made, once | ejected: unreachable |
 //! | open | `failed_checks` questions without a good answer, one after the other | ejected: unhealthy |
@@ -18,7 +19,8 @@
 //! open, and what comes next is looked at anew. A runner that drains is not ejected: it said itself that it takes nothing.
 //!
 //! The length of an ejection grows with its count, which falls by one for each `max_ejection` that the runner is open without another. A refusal says
-//! that somebody is well there, and full: it changes nothing. While a runner is ejected or drains, only the state of admission changes; calls that
+//! that somebody is well there, and full: it changes nothing. A function that can be started nowhere costs one runner, for the time of an ejection, and no
+//! second one: then it is the function. While a runner is ejected or drains, only the state of admission changes; calls that
 //! run there are nobody's business here.
 //!
 //! Successes are not events: on the path of calls they are only counted ([`Tally`](super::tally::Tally)), and every failure comes with that count.
@@ -124,6 +126,9 @@ struct Runner {
     checked: Checked,
     failed_checks: u32,
     failed_calls: u32,
+    not_started: u32,
+    /// When a function could not be started here last.
+    not_started_at: Option<Age>,
     /// What was counted as taken at the last failure.
     taken: u64,
     window: Window,
@@ -168,6 +173,8 @@ impl Health {
                     checked: is_checked,
                     failed_checks: 0,
                     failed_calls: 0,
+                    not_started: 0,
+                    not_started_at: None,
                     taken: 0,
                     window,
                     ejections: 0,
@@ -216,9 +223,14 @@ impl Health {
         }
         if taken > runner.taken {
             runner.failed_calls = 0;
+            runner.not_started = 0;
             runner.taken = taken;
         }
-        let state = runner.state;
+        if evidence == Evidence::NotStarted {
+            runner.not_started = runner.not_started.saturating_add(1);
+            runner.not_started_at = Some(now);
+        }
+        let (state, not_started) = (runner.state, runner.not_started);
         match (evidence, state) {
             (Evidence::Took, State::Probing) => self.open(place, now, verdicts),
             (Evidence::Took | Evidence::Refused, _) => {}
@@ -240,9 +252,20 @@ impl Health {
                     self.eject(place, ClosedWhy::SuccessRate, now, verdicts);
                 }
             }
+            (Evidence::NotStarted, State::Open { .. } | State::Probing) => {
+                let is_enough = not_started >= self.rules.failed_calls || state == State::Probing;
+                if is_enough && !self.fails_to_start_elsewhere(place, now) {
+                    self.eject(place, ClosedWhy::Failures, now, verdicts);
+                }
+            }
             // Calls that were under way when it was ejected.
-            (Evidence::Failed | Evidence::Unreachable, State::Ejected { .. } | State::Draining) => {}
+            (Evidence::Failed | Evidence::NotStarted | Evidence::Unreachable, State::Ejected { .. } | State::Draining) => {}
         }
+    }
+
+    fn fails_to_start_elsewhere(&self, place: RunnerPlace, now: Age) -> bool {
+        let is_recent = |at: Age| now.saturating_sub(at) <= self.rules.window;
+        self.runners.iter().any(|(other, runner)| *other != place && runner.not_started_at.is_some_and(is_recent))
     }
 
     fn asked(&mut self, place: RunnerPlace, answer: CheckAnswer, now: Age, verdicts: &mut Vec<Verdict>) {
@@ -306,6 +329,7 @@ impl Health {
     fn open(&mut self, place: RunnerPlace, now: Age, verdicts: &mut Vec<Verdict>) {
         if let Some(runner) = self.runners.get_mut(&place) {
             runner.failed_calls = 0;
+            runner.not_started = 0;
             runner.window = Window { since: now, taken_before: runner.taken, failed: 0 };
             runner.counted_at = now;
         }

@@ -165,6 +165,27 @@ fn without_questions_time_alone_lets_in() {
 }
 
 #[test]
+fn a_runner_on_which_nothing_starts_is_ejected_and_a_function_that_starts_nowhere_ejects_no_second_one() {
+    let mut bench = Bench::checked(6);
+    for _ in 0..4 {
+        assert_eq!(bench.note(0, Evidence::NotStarted), Admission::Open);
+    }
+    assert_eq!(bench.note(0, Evidence::NotStarted), FAILURES);
+    for _ in 0..20 {
+        assert_eq!(bench.note(1, Evidence::NotStarted), Admission::Open, "it is the function: it fails to start elsewhere, too");
+    }
+    bench.later(5);
+    assert_eq!(bench.note(0, Evidence::NotStarted), Admission::OneProbe);
+    bench.note(0, Evidence::Took);
+    bench.later(11);
+    for _ in 0..9 {
+        bench.note(2, Evidence::NotStarted);
+        bench.note(2, Evidence::Took);
+    }
+    assert_eq!(bench.admission(2), Admission::Open, "others start there");
+}
+
+#[test]
 fn no_more_than_a_share_is_ejected_and_never_the_last() {
     let mut bench = Bench::checked(5);
     for place in 0..5 {
@@ -237,7 +258,7 @@ proptest! {
             match kind {
                 0 => { bench.note(place, Evidence::Took); }
                 1 => { bench.note(place, Evidence::Failed); }
-                2 => { bench.note(place, Evidence::Unreachable); }
+                2 => { bench.note(place, if place % 2 == 0 { Evidence::Unreachable } else { Evidence::NotStarted }); }
                 3 => { bench.ask(place, CheckAnswer::Well); }
                 4 => { bench.ask(place, CheckAnswer::Unwell); }
                 5 => { bench.ask(place, CheckAnswer::Unreachable); }

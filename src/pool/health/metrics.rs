@@ -28,6 +28,15 @@ impl HealthMetrics {
         }
     }
 
+    /// The runner is new, and gets calls.
+    pub(super) fn joined(&self, member: &Member) {
+        self.entered(member, HealthState::Open);
+        // A rate can be told only of what was zero before.
+        for why in ClosedWhy::ALL.into_iter().filter(|why| *why != ClosedWhy::Draining) {
+            self.ejections.get_or_create(&self.labels(member, "reason", why.as_str()));
+        }
+    }
+
     pub(super) fn entered(&self, member: &Member, state: HealthState) {
         self.state.get_or_create(&self.labels(member, "state", state.as_str())).inc();
     }

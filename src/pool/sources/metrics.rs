@@ -29,6 +29,8 @@ impl SourceMetrics {
         let labels = labels(source);
         self.up.get_or_create(&labels).set(1);
         self.runners.get_or_create(&labels).set(i64::try_from(runners).unwrap_or(i64::MAX));
+        // A rate can be told only of what was zero before.
+        self.errors.get_or_create(&labels);
     }
 
     /// The source could not be read.

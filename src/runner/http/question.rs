@@ -63,7 +63,18 @@ pub(super) async fn is_ready(connections: &Connections, limit: Duration) -> Resu
 
 /// Asks a plain server for something, and reads no more of the answer than its head says.
 pub(super) async fn get(connections: &Connections, path: &str, limit: Duration) -> Result<StatusCode, QuestionError> {
-    ask(connections, Method::GET, path, Bytes::new(), limit).await.map(|(status, _)| status)
+    let failed = |(reason, got)| QuestionError { method: Method::GET, path: path.to_owned(), reason, got };
+    let request =
+        write(connections, &Method::GET, path, Bytes::new()).map_err(|error| failed((error.to_string(), Got::Somewhere)))?;
+    let exchange = async {
+        let mut connection = connections.connect().await.map_err(|error| (error.to_string(), got(&error)))?;
+        let response = connection.send(request).await.map_err(|error| (with_causes(error.error()), Got::Somewhere))?;
+        Ok(response.status())
+    };
+    match timeout(limit, exchange).await {
+        Ok(answered) => answered.map_err(failed),
+        Err(_) => Err(failed((format!("it did not answer in {}", format_duration(limit)), Got::Somewhere))),
+    }
 }
 
 /// Makes a connection, and closes it.
