@@ -15,7 +15,7 @@ const FUNCTIONS: u32 = 50;
 
 /// A loop under a steady load.
 #[derive(Debug)]
-pub struct Steady {
+pub(crate) struct Steady {
     placing: PlacingLoop,
     now: Moment,
     next: u64,
@@ -31,7 +31,7 @@ pub struct Steady {
 
 impl Steady {
     /// So many runners, and as many calls as fill half of their slots.
-    pub fn new(placer: PlacerChoice, runners: u32) -> Self {
+    pub(crate) fn new(placer: PlacerChoice, runners: u32) -> Self {
         let rules = LoopRules {
             retry_all_delay: Duration::from_millis(10),
             waiting: WaitLimits { calls: 10_000, bytes: 1 << 30 },
@@ -71,13 +71,13 @@ impl Steady {
     }
 
     /// One call more: it is decided, and its answer begins.
-    pub fn arrive(&mut self) {
+    pub(crate) fn arrive(&mut self) {
         self.decide();
         self.settle();
     }
 
     /// One call more is decided, and nothing else.
-    pub fn decide(&mut self) {
+    pub(crate) fn decide(&mut self) {
         self.now = self.now + Duration::from_micros(10);
         self.next += 1;
         let event = Event::Arrived {
@@ -92,7 +92,7 @@ impl Steady {
     }
 
     /// Everything that was decided is done, and calls end until there are as many as usual.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         while let Some(step) = self.steps.pop() {
             match step {
                 Step::Try { call, runner, .. } => {
