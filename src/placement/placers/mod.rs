@@ -19,6 +19,8 @@ pub mod naive;
 mod placer;
 pub mod prequal;
 pub mod ring_bounded;
+#[cfg(test)]
+mod tests;
 pub mod two_choices;
 
 pub use placer::{Decision, Noted, Offer, Placer, Pull, Question, Reason};

@@ -6,9 +6,10 @@
 //! * `p2c-ewma`: the one with the smaller *latency × (calls in flight + 1) / weight*. The latency is the peak-sensitive moving average (Finagle, tower) of **this
 //!   function** on that runner: a slower sample counts at once, a faster one with weight 1 − e^(−elapsed / decay). A mean over all functions would
 //!   say more about which functions a runner happens to serve than about the runner.
-//!   * A runner from which nothing was heard of this function is taken to be average: the function's usual time on all runners. With a fixed default
-//!     of 1 s, as in tower, new runners starve until it has decayed (tower's pull request 134). What is known fades towards the same average with
-//!     the same decay, so that a runner which was once slow is tried again.
+//!   * A runner from which nothing was heard of this function is taken to be a little better than average: [`HOPE`] of the function's usual time on
+//!     all runners. With a fixed default of 1 s, as in tower, new runners starve until it has decayed (tower's pull request 134). What is known
+//!     fades towards the same value with the same decay, so that a runner which was once slow is tried again; towards the average itself it would stay
+//!     a hair's breadth dearer for ever.
 //!   * A failure costs the runner [`TwoChoicesConfig::failure_penalty`] on top, whatever the function, and fades likewise (Linkerd's `load-biaser`): a runner that fails fast
 //!     looks quick and would attract calls.
 //!
@@ -65,6 +66,9 @@ impl TwoChoicesConfig {
         invalid
     }
 }
+
+/// What a runner is taken to need of the function's usual time while nothing else is known.
+pub const HOPE: f64 = 0.5;
 
 /// The strategies of this page.
 #[derive(Debug)]
@@ -155,9 +159,10 @@ impl Latencies {
     }
 
     fn latency(&self, view: &View, runner: RunnerPlace, function: FunctionNumber, now: Moment) -> f64 {
-        let average = view.function(function).service().map_or(UNKNOWN_LATENCY, |service| service.as_secs_f64());
+        let usual = view.function(function).service().map_or(UNKNOWN_LATENCY, |service| service.as_secs_f64());
+        let hoped = usual * HOPE;
         let known = self.pairs.get(&(runner, function));
-        let latency = known.map_or(average, |known| average + (known.value - average) * self.left(known.at, now));
+        let latency = known.map_or(hoped, |known| (known.value - hoped).mul_add(self.left(known.at, now), hoped));
         let penalty = self.penalties.get(runner.index()).filter(|penalty| penalty.value > 0.0);
         latency + penalty.map_or(0.0, |penalty| penalty.value * self.left(penalty.at, now))
     }

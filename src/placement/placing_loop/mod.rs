@@ -75,8 +75,9 @@ pub struct PlacingLoop {
     ring: Option<Arc<HomeRing>>,
     /// The [`Alarm::Offer`] among the alarms.
     offer_at: Option<Moment>,
-    /// Memory that is used again: groups by whose turn it is, probes of a decision, homes of a call with a hint.
+    /// Memory that is used again: groups by whose turn it is, runners that a call is offered, probes of a decision, homes of a call with a hint.
     turns: Vec<(u64, Moment, usize)>,
+    near: Vec<RunnerPlace>,
     probes: Vec<RunnerPlace>,
     hinted_homes: Vec<RunnerPlace>,
 }
@@ -113,6 +114,7 @@ impl PlacingLoop {
             ring: None,
             offer_at: None,
             turns: Vec::new(),
+            near: Vec::new(),
             probes: Vec::new(),
             hinted_homes: Vec::new(),
             rules,
@@ -342,9 +344,8 @@ impl PlacingLoop {
         steps.push(Step::Wait { call });
         self.ask_for_room(function, steps);
         // A placer may park a call although somebody has room, and give it to the call at an offer.
-        let group = self.group_of[function.index()];
         if self.view.open_count() > 0 {
-            self.offer_open(group, now, steps);
+            self.offer_near(function, now, steps);
         }
     }
 
@@ -525,6 +526,22 @@ impl PlacingLoop {
             return true;
         }
         false
+    }
+
+    /// Offers the homes of a function that has come to wait, and a few other runners with room. All of them would cost as much as there are, for every
+    /// call that waits; the others have been offered to whoever waited before.
+    fn offer_near(&mut self, function: FunctionNumber, now: Moment, steps: &mut Vec<Step>) {
+        const OTHERS: usize = 8;
+        let group = self.group_of[function.index()];
+        let start = self.random.next_u64() % u64::from(self.view.places().max(1));
+        let mut near = std::mem::take(&mut self.near);
+        near.clear();
+        near.extend(self.view.function(function).homes());
+        near.extend(self.view.open_from(start as u32).take(OTHERS));
+        for runner in &near {
+            while self.view.runner(*runner).is_some_and(|known| known.room() > 0) && self.offer_to(group, *runner, now, steps) {}
+        }
+        self.near = near;
     }
 
     /// Offers every runner with room to one group.
