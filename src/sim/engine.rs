@@ -52,6 +52,7 @@ enum Happening {
     AskRoom { balancer: u32, runner: u32 },
     RoomDue { runner: u32 },
     Room { balancer: u32, runner: u32 },
+    NoRoom { balancer: u32, runner: u32 },
     Probe { balancer: u32, runner: u32 },
     Probed { balancer: u32, runner: u32, answer: Option<(u32, Duration)> },
     ReportDue { runner: u32 },
@@ -305,19 +306,22 @@ where
                 self.tell(balancer, &refused, now);
             }
             Happening::AskRoom { balancer, runner } => {
-                if self.runners[runner as usize].ask_room(balancer, now) {
-                    self.queue.add(now + self.half_trip, Happening::Room { balancer, runner });
+                if self.runners[runner as usize].health() == Health::Down {
+                    return self.queue.add(now + self.half_trip, Happening::NoRoom { balancer, runner });
                 }
-                self.watch_room(runner);
+                let lent = self.runners[runner as usize].ask_room(balancer, now);
+                self.lend(runner, lent, now);
             }
             Happening::RoomDue { runner } => {
-                for balancer in self.runners[runner as usize].room_due(now) {
-                    self.queue.add(now + self.half_trip, Happening::Room { balancer, runner });
-                }
-                self.watch_room(runner);
+                let lent = self.runners[runner as usize].room_due(now);
+                self.lend(runner, lent, now);
             }
             Happening::Room { balancer, runner } => {
                 self.tell(balancer as usize, &Event::Room { runner: RunnerPlace(runner) }, now);
+            }
+            Happening::NoRoom { balancer, runner } => {
+                let event = Event::NoRoom { runner: RunnerPlace(runner), again_after: Duration::from_millis(50) };
+                self.tell(balancer as usize, &event, now);
             }
             Happening::Probe { balancer, runner } => {
                 let model = &self.runners[runner as usize];
@@ -410,11 +414,17 @@ where
         let state = self.calls[call];
         let model = &mut self.runners[runner as usize];
         let news = model.news(state.call.function, state.balancer);
-        let offered = model.finish(call, now);
+        let lent = model.finish(call, now);
         self.queue.add(now + self.half_trip, Happening::Answer { call, start: state.start, news });
-        if let Some(Some(balancer)) = offered {
+        self.lend(runner, lent, now);
+    }
+
+    /// Tells balancers that a slot of a runner is lent to them.
+    fn lend(&mut self, runner: u32, lent: Vec<u32>, now: u64) {
+        for balancer in lent {
             self.queue.add(now + self.half_trip, Happening::Room { balancer, runner });
         }
+        self.watch_room(runner);
     }
 
     /// What a runner does with freed slots.
@@ -488,6 +498,9 @@ where
                 model.set_health(Health::Down);
                 self.lives[fault.runner] += 1;
                 self.turns[fault.runner] += 1;
+                for balancer in self.runners[fault.runner].waiting_for_room() {
+                    self.queue.add(now + self.half_trip, Happening::NoRoom { balancer, runner: place(fault.runner).0 });
+                }
                 for call in self.runners[fault.runner].lose_all() {
                     self.queue.add(now + self.half_trip, Happening::Failure { call, news: None });
                 }
