@@ -213,10 +213,10 @@ fn antagonists(runners: usize, seconds: f64) -> Vec<Fault> {
     faults
 }
 
-/// Five workers of four cores that calls share; 40 functions (8 of FunctionBench, 5 copies each) by Azure's popularity; 20, 50 and 100 users for 100 s
+/// Five workers of four cores that up to 16 calls share; 40 functions (8 of FunctionBench, 5 copies each) by Azure's popularity; 20, 50 and 100 users for 100 s
 /// each, who think for 0.1 to 1 s. Durations, start costs and memory are ours: the paper does not tell them.
 fn hiku() -> Planned {
-    let model = RunnerModel { slots: 1_000, memory_mb: 4_096, execution: Execution::SharedCores(4.0), ..RunnerModel::default() };
+    let model = RunnerModel { slots: 16, memory_mb: 4_096, execution: Execution::SharedCores(4.0), ..RunnerModel::default() };
     let mut setup = Setup { runners: vec![model; 5], warm_up: Duration::from_secs(10), ..Setup::default() };
     setup.reports_every = None;
     Planned {
@@ -243,10 +243,10 @@ fn hiku() -> Planned {
     }
 }
 
-/// Eight workers of eight cores that calls share, heavy tails, Zipf popularity, bursts.
+/// Eight workers of eight cores that up to 40 calls share, heavy tails, Zipf popularity, bursts.
 fn ch_rlu() -> Planned {
     let seconds = 300.0;
-    let model = RunnerModel { slots: 1_000, memory_mb: 8_192, execution: Execution::SharedCores(8.0), ..RunnerModel::default() };
+    let model = RunnerModel { slots: 40, memory_mb: 8_192, execution: Execution::SharedCores(8.0), ..RunnerModel::default() };
     let service = Service::BoundedPareto { alpha: 1.3, least: 0.02, most: 20.0 };
     Planned {
         setup: Setup { runners: vec![model; 8], warm_up: Duration::from_secs(30), ..Setup::default() },
