@@ -36,6 +36,9 @@ pub enum Preset {
     Fairness,
 }
 
+/// A closed form: load in, mean latency in milliseconds out.
+pub type Theory = fn(f64) -> f64;
+
 /// What a preset sets.
 pub struct Planned {
     /// Pool, balancers, network.
@@ -49,7 +52,7 @@ pub struct Planned {
     /// How long calls arrive.
     pub until: Duration,
     /// What the mean latency must be by a closed form, in milliseconds, for a load.
-    pub theory: Option<fn(f64) -> f64>,
+    pub theory: Option<Theory>,
     /// What is of interest.
     pub shows: Shows,
 }
@@ -120,7 +123,7 @@ fn bare(runners: Vec<RunnerModel>, warm_up: f64) -> Setup {
 }
 
 /// Poisson arrivals of calls that take 1 s on average, exponentially distributed.
-fn queueing(runners: usize, slots: u32, seconds: f64, loads: Vec<f64>, theory: fn(f64) -> f64) -> Planned {
+fn queueing(runners: usize, slots: u32, seconds: f64, loads: Vec<f64>, theory: Theory) -> Planned {
     let setup = bare(vec![RunnerModel { slots, ..RunnerModel::default() }; runners], seconds / 10.0);
     let total = f64::from(setup.total_slots());
     Planned {
