@@ -60,7 +60,7 @@ pub use engine::{Source, run, run_observed};
 pub use experiment::{Experiment, Progress, Row, Work};
 pub use measures::{Answered, Figures, RunRecord};
 pub use peers::Peer;
-pub use presets::{Planned, Preset, Shows};
+pub use presets::{Planned, Preset, Shows, Theory};
 pub use replay::{Difference, ReplayError, Replayed, replay};
 pub use report::{Heading, html};
 pub use rule::Rule;

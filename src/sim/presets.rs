@@ -36,6 +36,9 @@ pub enum Preset {
     Fairness,
 }
 
+/// A closed form: load in, mean latency in milliseconds out.
+pub type Theory = fn(f64) -> f64;
+
 /// What a preset sets.
 pub struct Planned {
     /// Pool, balancers, network.
@@ -49,7 +52,7 @@ pub struct Planned {
     /// How long calls arrive.
     pub until: Duration,
     /// What the mean latency must be by a closed form, in milliseconds, for a load.
-    pub theory: Option<fn(f64) -> f64>,
+    pub theory: Option<Theory>,
     /// What is of interest.
     pub shows: Shows,
 }
@@ -120,7 +123,7 @@ fn bare(runners: Vec<RunnerModel>, warm_up: f64) -> Setup {
 }
 
 /// Poisson arrivals of calls that take 1 s on average, exponentially distributed.
-fn queueing(runners: usize, slots: u32, seconds: f64, loads: Vec<f64>, theory: fn(f64) -> f64) -> Planned {
+fn queueing(runners: usize, slots: u32, seconds: f64, loads: Vec<f64>, theory: Theory) -> Planned {
     let setup = bare(vec![RunnerModel { slots, ..RunnerModel::default() }; runners], seconds / 10.0);
     let total = f64::from(setup.total_slots());
     Planned {
@@ -213,10 +216,10 @@ fn antagonists(runners: usize, seconds: f64) -> Vec<Fault> {
     faults
 }
 
-/// Five workers of four cores that calls share; 40 functions (8 of FunctionBench, 5 copies each) by Azure's popularity; 20, 50 and 100 users for 100 s
+/// Five workers of four cores that up to 16 calls share; 40 functions (8 of FunctionBench, 5 copies each) by Azure's popularity; 20, 50 and 100 users for 100 s
 /// each, who think for 0.1 to 1 s. Durations, start costs and memory are ours: the paper does not tell them.
 fn hiku() -> Planned {
-    let model = RunnerModel { slots: 1_000, memory_mb: 4_096, execution: Execution::SharedCores(4.0), ..RunnerModel::default() };
+    let model = RunnerModel { slots: 16, memory_mb: 4_096, execution: Execution::SharedCores(4.0), ..RunnerModel::default() };
     let mut setup = Setup { runners: vec![model; 5], warm_up: Duration::from_secs(10), ..Setup::default() };
     setup.reports_every = None;
     Planned {
@@ -243,10 +246,10 @@ fn hiku() -> Planned {
     }
 }
 
-/// Eight workers of eight cores that calls share, heavy tails, Zipf popularity, bursts.
+/// Eight workers of eight cores that up to 40 calls share, heavy tails, Zipf popularity, bursts.
 fn ch_rlu() -> Planned {
     let seconds = 300.0;
-    let model = RunnerModel { slots: 1_000, memory_mb: 8_192, execution: Execution::SharedCores(8.0), ..RunnerModel::default() };
+    let model = RunnerModel { slots: 40, memory_mb: 8_192, execution: Execution::SharedCores(8.0), ..RunnerModel::default() };
     let service = Service::BoundedPareto { alpha: 1.3, least: 0.02, most: 20.0 };
     Planned {
         setup: Setup { runners: vec![model; 8], warm_up: Duration::from_secs(30), ..Setup::default() },

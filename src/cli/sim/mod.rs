@@ -15,7 +15,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::model::{ByteSize, parse_duration};
 use crate::placement::{LoopRules, PlacerSettings, WaitLimits};
 use crate::sim::{
-    Contender, DayCut, Eviction, Experiment, Heading, Planned, Preset, RunnerModel, Setup, Shows, Work, Workload, html,
+    Contender, DayCut, Eviction, Experiment, Heading, Planned, Preset, RunnerModel, Setup, Shows, Theory, Work, Workload, html,
     is_day_file, read_calls, read_days, read_functions,
 };
 
@@ -158,7 +158,7 @@ impl SimCommand {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn experiment(&self) -> anyhow::Result<(Experiment, Option<fn(f64) -> f64>, Shows)> {
+    fn experiment(&self) -> anyhow::Result<(Experiment, Option<Theory>, Shows)> {
         let mut planned = self.work.plan()?;
         self.pool.apply(&mut planned.setup);
         let RunArguments { load, placer, set, seeds, seconds, warm_up, threads } = &self.runs;

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use serde_json::{Map, Value, json};
 
 use crate::cli::{output, table};
-use crate::sim::{Estimate, Figures, Row, Shows};
+use crate::sim::{Estimate, Figures, Row, Shows, Theory};
 
 /// How the result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -55,12 +55,7 @@ const COUNTS: [Column; 3] = [
 ];
 
 /// Prints the rows; `theory` is what the mean latency must be for a load, in milliseconds.
-pub(super) fn print(
-    format: Format,
-    rows: &[Row],
-    theory: Option<fn(f64) -> f64>,
-    shows: Shows,
-) -> Result<(), output::WriteError> {
+pub(super) fn print(format: Format, rows: &[Row], theory: Option<Theory>, shows: Shows) -> Result<(), output::WriteError> {
     match format {
         Format::Table => output::print(text(rows, theory, shows)),
         Format::Json => output::print(format!("{:#}\n", document(rows))),
@@ -82,7 +77,7 @@ fn shown(shows: Shows) -> Vec<Column> {
     columns.into_iter().chain(COUNTS).collect()
 }
 
-fn text(rows: &[Row], theory: Option<fn(f64) -> f64>, shows: Shows) -> String {
+fn text(rows: &[Row], theory: Option<Theory>, shows: Shows) -> String {
     let columns = shown(shows);
     let names: Vec<&str> = ["load", "placer", "theory_ms"].into_iter().chain(columns.iter().map(|(name, ..)| *name)).collect();
     let mut lines: Vec<Map<String, Value>> = Vec::new();

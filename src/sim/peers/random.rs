@@ -12,7 +12,7 @@ use crate::sim::runner::{ModelRunner, OnFull};
 
 #[derive(Debug)]
 enum Next {
-    AtRandom(StdRng),
+    AtRandom(Box<StdRng>),
     InTurn(usize),
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Spread {
 
 impl Spread {
     pub(super) fn at_random(seed: u64) -> Self {
-        Self { known: Known::default(), next: Next::AtRandom(StdRng::seed_from_u64(seed)) }
+        Self { known: Known::default(), next: Next::AtRandom(Box::new(StdRng::seed_from_u64(seed))) }
     }
 
     pub(super) fn in_turn(seed: u64) -> Self {

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub use room::RoomTimes;
 pub use warm::Eviction;
 
-use room::Room;
+use room::Slots;
 use sharing::SharedCores;
 use warm::{WarmWorkers, Worker};
 
@@ -40,7 +40,7 @@ pub struct RunnerModel {
     pub keep_alive: Duration,
     /// Which idle worker goes first when memory is short.
     pub eviction: Eviction,
-    /// How freed slots are given to several balancers.
+    /// How freed slots are lent to several balancers.
     pub room: RoomTimes,
 }
 
@@ -126,7 +126,7 @@ pub struct ModelRunner {
     functions: Arc<[ModelFunction]>,
     workers: WarmWorkers,
     cores: Option<SharedCores>,
-    room: Room,
+    slots: Slots,
     /// When the engine looks after the room next.
     room_due_at: u64,
     queue: VecDeque<Visitor>,
@@ -150,7 +150,7 @@ impl ModelRunner {
             on_full,
             functions,
             cores,
-            room: Room::new(model.room),
+            slots: Slots::new(model.slots, model.room),
             room_due_at: u64::MAX,
             queue: VecDeque::new(),
             running: HashMap::new(),
@@ -199,13 +199,16 @@ impl ModelRunner {
                 None => Admitted::Queued,
             };
         }
-        let free = self.free_slots();
-        if !self.room.may_take(visitor.balancer, free) {
+        if !self.slots.enter(visitor.balancer, now) {
             return Admitted::Refused(RefusedKind::Busy);
         }
         match self.start(visitor, now) {
             Some(started) => Admitted::Runs(started),
-            None => Admitted::Refused(RefusedKind::Memory),
+            None => {
+                // Who waits is served at the next tick.
+                let _ = self.slots.give_back(now);
+                Admitted::Refused(RefusedKind::Memory)
+            }
         }
     }
 
@@ -251,14 +254,14 @@ impl ModelRunner {
         if self.model.speed == 1.0 { work } else { (work as f64 / self.model.speed).round() as u64 }
     }
 
-    /// A call is done: its slot and its worker are free. Answers whether it ran here at all, and who is offered the slot.
-    pub(super) fn finish(&mut self, call: usize, now: u64) -> Option<Option<u32>> {
-        let (visitor, began, before) = self.running.remove(&call)?;
+    /// A call is done: its slot and its worker are free. Answers the balancers that a slot is lent to because of it.
+    pub(super) fn finish(&mut self, call: usize, now: u64) -> Vec<u32> {
+        let Some((visitor, began, before)) = self.running.remove(&call) else { return Vec::new() };
         if self.functions[visitor.function as usize].cold_ns > 0 {
             self.workers.give_back(visitor.function, now);
         }
         self.latencies.note(before, now - began);
-        Some(self.room.freed(visitor.balancer, now))
+        if self.on_full == OnFull::Queue { Vec::new() } else { self.slots.leave(now) }
     }
 
     /// When a call ends next on shared cores.
@@ -299,22 +302,27 @@ impl ModelRunner {
         (self.in_flight(), Duration::from_nanos(self.latencies.at(self.in_flight())))
     }
 
-    pub(super) fn ask_room(&mut self, balancer: u32, now: u64) -> bool {
-        let free = self.free_slots();
-        self.health == Health::Up && self.room.ask(balancer, free, now)
+    /// A balancer asks for a slot. Answers the balancers that one is lent to.
+    pub(super) fn ask_room(&mut self, balancer: u32, now: u64) -> Vec<u32> {
+        if self.health == Health::Up { self.slots.ask(balancer, now) } else { Vec::new() }
+    }
+
+    /// The balancers that wait for a slot.
+    pub(super) fn waiting_for_room(&self) -> Vec<u32> {
+        self.slots.waiting().collect()
     }
 
     /// When [`ModelRunner::room_due`] has something to do, if that is sooner than what was answered before.
     pub(super) fn take_next_room(&mut self) -> Option<u64> {
-        let due = self.room.next_due().filter(|due| *due < self.room_due_at)?;
+        let due = self.slots.next_tick().filter(|due| *due < self.room_due_at)?;
         self.room_due_at = due;
         Some(due)
     }
 
-    /// Balancers that are offered a slot now.
+    /// Balancers that are lent a slot now.
     pub(super) fn room_due(&mut self, now: u64) -> Vec<u32> {
         self.room_due_at = u64::MAX;
-        self.room.due(now)
+        self.slots.tick(now)
     }
 
     pub(super) fn set_health(&mut self, health: Health) {
@@ -338,7 +346,7 @@ impl ModelRunner {
         calls.extend(self.queue.drain(..).map(|visitor| visitor.call));
         calls.sort_unstable();
         self.workers.clear();
-        self.room.clear();
+        self.slots = Slots::new(self.model.slots, self.model.room);
         if let Some(cores) = &mut self.cores {
             cores.clear();
         }
@@ -406,7 +414,7 @@ mod tests {
         let Admitted::Runs(first) = runner.admit(visitor(0), 0) else { panic!() };
         assert_eq!((first.start, first.ends_at), (StartKind::Cold(Duration::from_millis(400)), Some(410 * MS)));
         assert_eq!(runner.admit(visitor(1), 5), Admitted::Refused(RefusedKind::Busy));
-        assert_eq!(runner.finish(0, 410 * MS), Some(None));
+        assert_eq!(runner.finish(0, 410 * MS), [0; 0]);
         let Admitted::Runs(second) = runner.admit(visitor(1), 410 * MS) else { panic!() };
         assert_eq!((second.start, second.ends_at), (StartKind::Warm, Some(420 * MS)));
     }

@@ -1,27 +1,24 @@
-//! Room for several balancers: who gets a freed slot while some wait for one. The rules of the agent, on the simulator's clock.
+//! The slots: taken, free or lent, and the balancers that wait for one. The rules of the agent's own machine, on the simulator's clock:
 //!
-//! | what happens | what is done |
+//! | event | what happens |
 //! |---|---|
-//! | a balancer asks, a slot is free and kept for nobody | the slot is offered to it |
-//! | a balancer asks, no slot is free | it waits, behind those that asked before; asking again changes nothing |
-//! | a slot is freed, nobody waits | it is free for all |
-//! | a slot is freed, somebody waits | it is kept for `grace` for the balancer that used it |
-//! | the same, and the oldest has waited for `patience` | it is offered to the oldest at once |
-//! | the grace is over | it is offered to the oldest that waits; nobody waits: free for all |
-//! | an offered slot was not used for `lease` | the same |
+//! | a call comes | it gets the slot that is lent to its balancer, else the one that was freed last; lent ones are nobody else's |
+//! | a call leaves | its slot is free, but not lent for `grace`: whoever used it knows first. If the balancer that waits longest has waited for `patience`, it is lent at once |
+//! | a balancer asks | a slot that has been free for longer than its grace is lent at once; else the balancer waits behind the others. It waits once |
+//! | time passes | slots whose grace or lease is over are lent to those that wait longest |
 //!
-//! A kept or offered slot is taken by nobody else: a call of another balancer is refused as busy.
+//! A slot that comes back from a lease has no grace.
 
 use std::collections::VecDeque;
 
 /// The times of the rules, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RoomTimes {
-    /// How long a freed slot stays with who used it.
+    /// How long a freed slot is left to who used it.
     pub grace_ns: u64,
     /// After which wait the grace no longer counts.
     pub patience_ns: u64,
-    /// How long an offered slot is kept.
+    /// How long a lent slot is kept.
     pub lease_ns: u64,
 }
 
@@ -31,93 +28,99 @@ impl Default for RoomTimes {
     }
 }
 
-/// A slot that is kept for a balancer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Kept {
-    balancer: u32,
-    until: u64,
-    is_offer: bool,
-}
-
-/// The waiting balancers and the kept slots of a runner.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Room {
+/// The slots of a runner.
+#[derive(Clone, Debug)]
+pub(super) struct Slots {
     times: RoomTimes,
+    /// One for each free slot: from when on it may be lent. The earliest first.
+    free: VecDeque<u64>,
+    /// To whom, and until when.
+    lent: Vec<(u32, u64)>,
+    /// Who, and since when.
     waiting: VecDeque<(u32, u64)>,
-    kept: Vec<Kept>,
 }
 
-impl Room {
-    pub(super) fn new(times: RoomTimes) -> Self {
-        Self { times, waiting: VecDeque::new(), kept: Vec::new() }
+impl Slots {
+    pub(super) fn new(total: u32, times: RoomTimes) -> Self {
+        Self { times, free: (0..total).map(|_| 0).collect(), lent: Vec::new(), waiting: VecDeque::new() }
     }
 
-    /// Whether a call of `balancer` may take one of `free` slots (free: not running a call). Uses up a slot kept for it.
-    pub(super) fn may_take(&mut self, balancer: u32, free: u32) -> bool {
-        if free == 0 {
-            return false;
+    /// A call of `balancer` takes a slot. Whether there is one for it.
+    pub(super) fn enter(&mut self, balancer: u32, now: u64) -> bool {
+        self.end_leases(now);
+        match self.lent.iter().position(|(to, _)| *to == balancer) {
+            Some(position) => {
+                self.lent.remove(position);
+                true
+            }
+            None => self.free.pop_back().is_some(),
         }
-        // An offer first: it is what the balancer was told of.
-        let own =
-            self.kept.iter().enumerate().filter(|(_, kept)| kept.balancer == balancer).max_by_key(|(_, kept)| kept.is_offer);
-        if let Some((index, _)) = own {
-            self.kept.swap_remove(index);
-            return true;
-        }
-        self.unkept(free) > 0
     }
 
-    /// Slots of `free` that are kept for nobody.
-    pub(super) fn unkept(&self, free: u32) -> u32 {
-        free.saturating_sub(u32::try_from(self.kept.len()).unwrap_or(u32::MAX))
+    /// A call left its slot. Answers whom a slot is lent to because of it.
+    pub(super) fn leave(&mut self, now: u64) -> Vec<u32> {
+        let is_patience_over =
+            self.waiting.front().is_some_and(|(_, since)| now.saturating_sub(*since) >= self.times.patience_ns);
+        self.set_free(if is_patience_over { now } else { now + self.times.grace_ns });
+        self.serve(now)
     }
 
-    /// `balancer` asks for a slot. `true`: it is offered one now.
-    pub(super) fn ask(&mut self, balancer: u32, free: u32, now: u64) -> bool {
-        if self.unkept(free) > 0 && self.waiting.is_empty() {
-            self.kept.push(Kept { balancer, until: now + self.times.lease_ns, is_offer: true });
-            return true;
-        }
+    /// A call took a slot and could not run in it.
+    pub(super) fn give_back(&mut self, now: u64) -> Vec<u32> {
+        self.set_free(now);
+        self.serve(now)
+    }
+
+    /// `balancer` asks for a slot.
+    pub(super) fn ask(&mut self, balancer: u32, now: u64) -> Vec<u32> {
         if !self.waiting.iter().any(|(waiting, _)| *waiting == balancer) {
             self.waiting.push_back((balancer, now));
         }
-        false
+        self.tick(now)
     }
 
-    /// A slot that `balancer` used is free. Answers whom it is offered to, if it is.
-    pub(super) fn freed(&mut self, balancer: u32, now: u64) -> Option<u32> {
-        let (_, since) = self.waiting.front()?;
-        if now.saturating_sub(*since) >= self.times.patience_ns {
-            return self.offer(now);
+    /// Time has passed. Answers whom slots are lent to.
+    pub(super) fn tick(&mut self, now: u64) -> Vec<u32> {
+        self.end_leases(now);
+        self.serve(now)
+    }
+
+    /// Who waits.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = u32> {
+        self.waiting.iter().map(|(balancer, _)| *balancer)
+    }
+
+    /// When [`Slots::tick`] would do something; never while nobody waits.
+    pub(super) fn next_tick(&self) -> Option<u64> {
+        if self.waiting.is_empty() {
+            return None;
         }
-        self.kept.push(Kept { balancer, until: now + self.times.grace_ns, is_offer: false });
-        None
+        self.lent.iter().map(|(_, until)| *until).chain(self.free.front().copied()).min()
     }
 
-    /// When [`Room::due`] has something to do.
-    pub(super) fn next_due(&self) -> Option<u64> {
-        self.kept.iter().map(|kept| kept.until).min()
-    }
-
-    /// Ends what is over by `now`, and answers who is offered a slot instead.
-    pub(super) fn due(&mut self, now: u64) -> Vec<u32> {
-        let mut offered = Vec::new();
-        while let Some(index) = self.kept.iter().position(|kept| kept.until <= now) {
-            self.kept.remove(index);
-            offered.extend(self.offer(now));
+    fn serve(&mut self, now: u64) -> Vec<u32> {
+        let mut served = Vec::new();
+        while !self.waiting.is_empty() && self.free.front().is_some_and(|from| *from <= now) {
+            self.free.pop_front();
+            if let Some((balancer, _)) = self.waiting.pop_front() {
+                self.lent.push((balancer, now + self.times.lease_ns));
+                served.push(balancer);
+            }
         }
-        offered
+        served
     }
 
-    pub(super) fn clear(&mut self) {
-        self.waiting.clear();
-        self.kept.clear();
+    fn end_leases(&mut self, now: u64) {
+        let before = self.lent.len();
+        self.lent.retain(|(_, until)| *until > now);
+        for _ in self.lent.len()..before {
+            self.set_free(now);
+        }
     }
 
-    fn offer(&mut self, now: u64) -> Option<u32> {
-        let (balancer, _) = self.waiting.pop_front()?;
-        self.kept.push(Kept { balancer, until: now + self.times.lease_ns, is_offer: true });
-        Some(balancer)
+    fn set_free(&mut self, from: u64) {
+        let position = self.free.partition_point(|other| *other <= from);
+        self.free.insert(position, from);
     }
 }
 
@@ -127,34 +130,38 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    #[test]
-    fn a_freed_slot_stays_with_its_balancer_for_the_grace_and_then_goes_to_the_oldest() {
-        let mut room = Room::new(RoomTimes::default());
-        assert!(!room.ask(1, 0, 0));
-        assert!(!room.ask(2, 0, MS));
-        assert_eq!(room.freed(0, 2 * MS), None);
-        assert!(!room.may_take(3, 1), "kept for balancer 0");
-        assert_eq!(room.next_due(), Some(7 * MS));
-        assert_eq!(room.due(7 * MS), [1]);
-        assert!(!room.may_take(2, 1));
-        assert!(room.may_take(1, 1));
+    /// A slot that balancer 0 is in.
+    fn full() -> Slots {
+        let mut slots = Slots::new(1, RoomTimes::default());
+        assert!(slots.enter(0, 0));
+        slots
     }
 
     #[test]
-    fn who_waited_long_gets_the_next_slot_at_once_and_a_lease_ends() {
-        let mut room = Room::new(RoomTimes::default());
-        room.ask(1, 0, 0);
-        room.ask(2, 0, 0);
-        assert_eq!(room.freed(0, 100 * MS), Some(1));
-        assert_eq!(room.due(150 * MS), [2], "balancer 1 did not come");
-        assert_eq!(room.due(200 * MS), [0; 0]);
-        assert!(room.may_take(5, 1), "nobody waits");
+    fn a_freed_slot_is_left_to_who_used_it_and_then_lent_to_who_waits_longest() {
+        let mut slots = full();
+        assert_eq!((slots.ask(1, 0), slots.ask(2, MS)), (vec![], vec![]));
+        assert_eq!(slots.leave(2 * MS), [0; 0]);
+        assert_eq!(slots.next_tick(), Some(7 * MS));
+        assert_eq!(slots.tick(7 * MS), [1]);
+        assert!(!slots.enter(2, 8 * MS), "lent to balancer 1");
+        assert!(slots.enter(1, 8 * MS));
     }
 
     #[test]
-    fn no_slot_is_offered_twice() {
-        let mut room = Room::new(RoomTimes::default());
-        assert!(room.ask(1, 1, 0));
-        assert!(!room.ask(2, 1, 0));
+    fn who_has_waited_for_long_gets_the_next_slot_without_grace_and_a_lease_ends() {
+        let mut slots = full();
+        slots.ask(1, 0);
+        slots.ask(2, 0);
+        assert_eq!(slots.leave(100 * MS), [1]);
+        assert_eq!(slots.tick(150 * MS), [2], "balancer 1 did not come");
+        assert!(slots.enter(5, 200 * MS), "nobody waits");
+    }
+
+    #[test]
+    fn a_slot_that_nobody_wants_is_lent_as_soon_as_somebody_asks() {
+        let mut slots = Slots::new(1, RoomTimes::default());
+        assert_eq!(slots.ask(1, 0), [1]);
+        assert_eq!(slots.ask(2, 0), [0; 0], "no slot is lent twice");
     }
 }

@@ -7,6 +7,10 @@
 //! What a balancer is told is what the protocol tells, when it would come: half a round trip after the runner said it. The head of an
 //! answer comes when the function has ended; how the call started (warm or cold) is not known before.
 
+mod at_runners;
+mod faults;
+mod log_hash;
+
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -15,12 +19,11 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::clock::EventQueue;
 use super::measures::{Answered, RunRecord};
 use super::rule::Rule;
-use super::runner::{Admitted, Health, ModelRunner, Started, Visitor};
+use super::runner::{Health, ModelRunner, OnFull};
 use super::setup::{Dealing, FaultKind, Flows, Setup};
 use super::workload::{ClosedLoop, ModelCall, ModelFunction, Workload};
 use crate::placement::{
-    Admission, CallNumber, EndedHow, Event, FunctionFacts, FunctionNumber, Moment, RefusedKind, RunnerChange, RunnerFacts,
-    RunnerNews, StartKind, Step,
+    CallNumber, EndedHow, Event, FunctionFacts, FunctionNumber, Moment, RefusedKind, RunnerChange, RunnerNews, StartKind, Step,
 };
 use crate::pool::RunnerPlace;
 
@@ -52,6 +55,7 @@ enum Happening {
     AskRoom { balancer: u32, runner: u32 },
     RoomDue { runner: u32 },
     Room { balancer: u32, runner: u32 },
+    NoRoom { balancer: u32, runner: u32 },
     Probe { balancer: u32, runner: u32 },
     Probed { balancer: u32, runner: u32, answer: Option<(u32, Duration)> },
     ReportDue { runner: u32 },
@@ -121,7 +125,7 @@ where
             Source::Open { workload, .. } => &workload.functions,
             Source::Closed(closed) => &closed.functions,
         };
-        let on_full = rules.first().map_or(super::runner::OnFull::Refuse, |rule| rule.on_full());
+        let on_full = rules.first().map_or(OnFull::Refuse, |rule| rule.on_full());
         let shared: std::sync::Arc<[ModelFunction]> = functions.into();
         let balancers = rules.len();
         let runners = setup.runners.iter().map(|model| ModelRunner::new(*model, on_full, shared.clone(), balancers)).collect();
@@ -305,19 +309,22 @@ where
                 self.tell(balancer, &refused, now);
             }
             Happening::AskRoom { balancer, runner } => {
-                if self.runners[runner as usize].ask_room(balancer, now) {
-                    self.queue.add(now + self.half_trip, Happening::Room { balancer, runner });
+                if self.runners[runner as usize].health() == Health::Down {
+                    return self.queue.add(now + self.half_trip, Happening::NoRoom { balancer, runner });
                 }
-                self.watch_room(runner);
+                let lent = self.runners[runner as usize].ask_room(balancer, now);
+                self.lend(runner, lent, now);
             }
             Happening::RoomDue { runner } => {
-                for balancer in self.runners[runner as usize].room_due(now) {
-                    self.queue.add(now + self.half_trip, Happening::Room { balancer, runner });
-                }
-                self.watch_room(runner);
+                let lent = self.runners[runner as usize].room_due(now);
+                self.lend(runner, lent, now);
             }
             Happening::Room { balancer, runner } => {
                 self.tell(balancer as usize, &Event::Room { runner: RunnerPlace(runner) }, now);
+            }
+            Happening::NoRoom { balancer, runner } => {
+                let event = Event::NoRoom { runner: RunnerPlace(runner), again_after: Duration::from_millis(50) };
+                self.tell(balancer as usize, &event, now);
             }
             Happening::Probe { balancer, runner } => {
                 let model = &self.runners[runner as usize];
@@ -351,83 +358,6 @@ where
             }
             Happening::Fault { index, is_begin } => self.fault(index, is_begin, now),
             Happening::Detected { index, is_begin } => self.detected(index, is_begin, now),
-        }
-    }
-
-    fn reaches(&mut self, call: usize, runner: u32, now: u64) {
-        let state = self.calls[call];
-        let visitor =
-            Visitor { call, function: state.call.function, service_ns: state.call.service_ns, balancer: state.balancer };
-        let model = &mut self.runners[runner as usize];
-        match model.admit(visitor, now) {
-            Admitted::Runs(started) => {
-                self.note_taken(runner, now);
-                self.started(started, runner);
-            }
-            Admitted::Queued => self.note_taken(runner, now),
-            Admitted::Refused(why) => {
-                let news = model.news(state.call.function, state.balancer);
-                self.queue.add(now + self.half_trip, Happening::Refusal { call, why, news });
-            }
-            Admitted::FailsAtOnce => {
-                let news = model.news(state.call.function, state.balancer);
-                self.queue.add(now + self.half_trip, Happening::Failure { call, news: Some(news) });
-            }
-        }
-        // A slot that was kept may have been used up.
-        self.watch_room(runner);
-    }
-
-    fn note_taken(&mut self, runner: u32, now: u64) {
-        let index = (now / 1_000_000_000) as usize * self.runners.len() + runner as usize;
-        if self.record.taken.len() <= index {
-            self.record.taken.resize((now / 1_000_000_000 + 1) as usize * self.runners.len(), 0);
-        }
-        self.record.taken[index] += 1;
-        self.record.most_in_flight = self.record.most_in_flight.max(self.runners[runner as usize].in_flight());
-    }
-
-    fn started(&mut self, started: Started, runner: u32) {
-        self.calls[started.call].start = started.start;
-        match started.ends_at {
-            Some(at) => {
-                self.queue.add(at, Happening::Ends { call: started.call, runner, life: self.lives[runner as usize] });
-            }
-            None => self.shared_changed(runner),
-        }
-    }
-
-    fn shared_changed(&mut self, runner: u32) {
-        let turn = &mut self.turns[runner as usize];
-        *turn += 1;
-        if let Some(at) = self.runners[runner as usize].next_shared_end() {
-            self.queue.add(at, Happening::SharedEnd { runner, turn: *turn });
-        }
-    }
-
-    /// A call has run. Its answer tells the runner's load with this call still counted, as an agent's does.
-    fn ends(&mut self, call: usize, runner: u32, now: u64) {
-        let state = self.calls[call];
-        let model = &mut self.runners[runner as usize];
-        let news = model.news(state.call.function, state.balancer);
-        let offered = model.finish(call, now);
-        self.queue.add(now + self.half_trip, Happening::Answer { call, start: state.start, news });
-        if let Some(Some(balancer)) = offered {
-            self.queue.add(now + self.half_trip, Happening::Room { balancer, runner });
-        }
-    }
-
-    /// What a runner does with freed slots.
-    fn after_end(&mut self, runner: u32, now: u64) {
-        while let Some(started) = self.runners[runner as usize].start_next(now) {
-            self.started(started, runner);
-        }
-        self.watch_room(runner);
-    }
-
-    fn watch_room(&mut self, runner: u32) {
-        if let Some(at) = self.runners[runner as usize].take_next_room() {
-            self.queue.add(at, Happening::RoomDue { runner });
         }
     }
 
@@ -474,54 +404,6 @@ where
         }
     }
 
-    fn fault(&mut self, index: usize, is_begin: bool, now: u64) {
-        let fault = self.setup.faults[index];
-        let model = &mut self.runners[fault.runner];
-        match (fault.kind, is_begin) {
-            (FaultKind::Antagonist(share), _) => {
-                model.set_factor(if is_begin { share } else { 1.0 }, now);
-                self.shared_changed(place(fault.runner).0);
-            }
-            (_, false) => model.set_health(Health::Up),
-            (FaultKind::FailsFast, true) => model.set_health(Health::FailsFast),
-            (FaultKind::Killed, true) => {
-                model.set_health(Health::Down);
-                self.lives[fault.runner] += 1;
-                self.turns[fault.runner] += 1;
-                for call in self.runners[fault.runner].lose_all() {
-                    self.queue.add(now + self.half_trip, Happening::Failure { call, news: None });
-                }
-            }
-        }
-    }
-
-    fn detected(&mut self, index: usize, is_begin: bool, now: u64) {
-        let fault = self.setup.faults[index];
-        let mut change = self.joined(fault.runner);
-        if is_begin {
-            match (&mut change, fault.kind) {
-                (RunnerChange::Set { facts, .. }, FaultKind::FailsFast) => facts.admission = Admission::Closed,
-                _ => change = RunnerChange::Left { runner: place(fault.runner) },
-            }
-        }
-        let event = Event::RunnersChanged { changes: vec![change] };
-        for balancer in 0..self.rules.len() {
-            self.tell(balancer, &event, now);
-            self.tell(balancer, &Event::HomesMade, now);
-        }
-    }
-
-    fn joined(&self, runner: usize) -> RunnerChange {
-        let facts = RunnerFacts {
-            name: format!("runner-{runner}"),
-            weight: 100,
-            admission: Admission::Open,
-            max_in_flight: 0,
-            slots: Some(self.setup.runners[runner].slots),
-        };
-        RunnerChange::Set { runner: place(runner), facts }
-    }
-
     /// Tells a balancer something and does what it wants.
     fn tell(&mut self, balancer: usize, event: &Event, now: u64) {
         let moment = Moment::from_nanos(now);
@@ -530,7 +412,7 @@ where
         rule.step(event, moment, &self.runners, &mut steps);
         // A timer that is overdue is due now.
         self.timers[balancer] = rule.next_timer().map(|at| at.max(moment));
-        self.note(now, balancer, event, &steps);
+        self.record.log_hash = log_hash::add(self.record.log_hash, now, balancer, event, &steps);
         (self.observe)(balancer, moment, event, &steps);
         for step in steps.drain(..) {
             self.perform(balancer, step, now);
@@ -563,31 +445,6 @@ where
         }
     }
 
-    /// Adds to the hash of the log.
-    fn note(&mut self, now: u64, balancer: usize, event: &Event, steps: &[Step]) {
-        let event = match event {
-            Event::Arrived { call, .. } => (1, call.0),
-            Event::Refused { call, .. } => (2, call.0),
-            Event::Committed { call, .. } => (3, call.0),
-            Event::Ended { call, .. } => (4, call.0),
-            Event::Timer => (5, balancer as u64),
-            Event::Room { runner } => (6, u64::from(runner.0)),
-            Event::Probed { runner, .. } => (7, u64::from(runner.0)),
-            _ => (8, balancer as u64),
-        };
-        let mut hash = [now, event.0, event.1].into_iter().fold(self.record.log_hash, mix);
-        for step in steps {
-            hash = match step {
-                Step::Try { call, runner, .. } => [1, call.0, u64::from(runner.0)].into_iter().fold(hash, mix),
-                Step::Wait { call } => [2, call.0].into_iter().fold(hash, mix),
-                Step::GiveUp { call, .. } => [3, call.0].into_iter().fold(hash, mix),
-                Step::AskRoom { runner } => [4, u64::from(runner.0)].into_iter().fold(hash, mix),
-                Step::Probe { runner } => [5, u64::from(runner.0)].into_iter().fold(hash, mix),
-            };
-        }
-        self.record.log_hash = hash;
-    }
-
     fn record(mut self) -> RunRecord {
         let end = match self.source {
             Source::Open { until, .. } if !self.record.is_saturated => nanos(*until).min(self.record.end_ns),
@@ -596,10 +453,6 @@ where
         self.record.measured_seconds = end.saturating_sub(self.warm_up) as f64 / 1e9;
         self.record
     }
-}
-
-fn mix(hash: u64, value: u64) -> u64 {
-    (hash ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
 }
 
 fn place(runner: usize) -> RunnerPlace {
