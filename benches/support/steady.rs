@@ -49,7 +49,15 @@ impl Steady {
         };
         for number in 0..FUNCTIONS {
             let name = format!("function-{number}");
-            let facts = FunctionFacts { flow: name.clone(), name, placer, weight: 1, memory: 1 << 27, concurrency: 0 };
+            let facts = FunctionFacts {
+                flow: name.clone(),
+                name,
+                placer,
+                weight: 1,
+                memory: 1 << 27,
+                concurrency: 0,
+                keeps_workers: true,
+            };
             steady.tell(&Event::Function { function: FunctionNumber(number), facts });
         }
         let set = |number| RunnerChange::Set {

@@ -13,7 +13,7 @@ use super::placers::ring_bounded::RingBoundedConfig;
 use super::placers::two_choices::TwoChoicesConfig;
 use super::placing_loop::LoopRules;
 use super::wait_queue::WaitLimits;
-use crate::model::{ByteSize, Function, FunctionName, InvalidValue, human_duration};
+use crate::model::{ByteSize, Format, Function, FunctionName, InvalidValue, human_duration};
 
 /// The strategies that a configuration can name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -251,6 +251,7 @@ impl PlacementConfig {
             },
             memory: function.spec.memory.bytes(),
             concurrency: function.spec.concurrency,
+            keeps_workers: function.spec.format == Format::HttpStream,
             name,
         }
     }

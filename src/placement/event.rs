@@ -41,6 +41,8 @@ pub struct FunctionFacts {
     pub memory: u64,
     /// How many calls of it one runner may run at once; 0 is no limit but the runner's slots.
     pub concurrency: u32,
+    /// Whether runners keep workers of it for the next call. A job that is one process a call has none.
+    pub keeps_workers: bool,
 }
 
 /// What placement has to know of a runner.

@@ -28,8 +28,10 @@
 //! **Wait or start** ([`wait_or_start`](DelayPullConfig::wait_or_start)) is a modifier: a call that comes also waits if one of its function's running calls is expected to end sooner than a
 //! start would. It halves the starts, and costs the 99th percentile where load is low.
 //!
-//! Cost: constant for a call that comes; for a slot, up to 128 waiting functions are looked at. Use it where starts are dear, memory is short, or load is high. It
-//! needs runners that report: on plain servers it is `ch` with a bound. `runpool sim` compares it with the others.
+//! **Nothing is warm** for jobs that are one process a call, and on servers that tell nothing: there it takes the least loaded, and hands slots out by response
+//! ratio.
+//!
+//! Cost: constant for a call that comes; for a slot, up to 128 waiting functions are looked at. Use it where starts are dear, memory is short, or load is high. `runpool sim` compares it with the others.
 
 use std::time::Duration;
 
@@ -74,13 +76,13 @@ impl Default for DelayPullConfig {
     fn default() -> Self {
         Self {
             unknown_start: Duration::from_millis(400),
-            homes: 8,
+            homes: 4,
             home_slack: 1.25,
             home_patience: 1.0,
             patience: 2.0,
             start_price: 30.0,
-            starting_share: 0.25,
-            first_starting_share: 0.375,
+            starting_share: 0.125,
+            first_starting_share: 0.25,
             fair_backlog: Duration::from_secs(1),
             wait_or_start: false,
         }
@@ -182,6 +184,9 @@ impl DelayPull {
         if known.idle_on(offer.runner) > 0 {
             return Fits::Yes(Fit { function, reason: Reason::Warm, response_ratio: waited / run });
         }
+        if runner.slots().is_none() || !known.facts().keeps_workers {
+            return Fits::Yes(Fit { function, reason: Reason::Next, response_ratio: waited / run });
+        }
         if !self.passes_gate(runner, known) {
             return Fits::NotYet;
         }
@@ -221,6 +226,10 @@ impl Placer for DelayPull {
             return Decision::Try(runner, Reason::Warm);
         }
         let known = view.function(question.function);
+        if view.totals().slots == 0 || !known.facts().keeps_workers {
+            let next = view.by_load(draw).find(|runner| question.can_take(*runner));
+            return next.map_or(Decision::Park, |runner| Decision::Try(runner, Reason::LeastLoaded));
+        }
         if self.config.wait_or_start && self.ends_before_a_start(known) {
             return Decision::Park;
         }

@@ -30,7 +30,7 @@ impl Pool {
         };
         let mut pool = Self { placing: PlacingLoop::new(rules, 7), now: Moment::ZERO, next: 0, probes: Vec::new() };
         let name = "hello".to_owned();
-        let facts = FunctionFacts { flow: name.clone(), name, placer, weight: 1, memory: 1, concurrency: 0 };
+        let facts = FunctionFacts { flow: name.clone(), name, placer, weight: 1, memory: 1, concurrency: 0, keeps_workers: true };
         pool.tell(Event::Function { function: FunctionNumber(0), facts });
         for (number, slots) in (0..).zip(slots) {
             let facts = RunnerFacts {

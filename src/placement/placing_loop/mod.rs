@@ -43,7 +43,7 @@ use super::event::{
 use super::homes::{HomeRing, RingMember};
 use super::moment::Moment;
 use super::placers::{self, Decision, Noted, Offer, Placer, Pull, Question, Reason};
-use super::view::{Attempted, Begun, LeavesWarm, Refusal, View};
+use super::view::{Attempted, Begun, Expected, LeavesWarm, Refusal, View};
 use super::wait_queue::{Position, WaitLimits, WaitQueue, Waiting};
 use crate::pool::RunnerPlace;
 
@@ -77,10 +77,21 @@ pub struct PlacingLoop {
     offer_at: Option<Moment>,
     /// Memory that is used again: groups by whose turn it is, runners that a call is offered, probes of a decision, homes of a call with a hint.
     turns: Vec<(u64, Moment, usize)>,
+    /// With which runner the next round of offers begins.
+    offer_from: u32,
     near: Vec<RunnerPlace>,
     probes: Vec<RunnerPlace>,
     hinted_homes: Vec<RunnerPlace>,
 }
+
+/// What a start is taken to take before one of the function was seen.
+const UNKNOWN_START: Duration = Duration::from_millis(400);
+
+/// A start is over after so many usual ones.
+const STARTS_WAITED_FOR: u32 = 4;
+
+/// How soon the rest of a round of offers follows.
+const SOON: Duration = Duration::from_millis(1);
 
 /// The functions of one strategy.
 #[derive(Debug)]
@@ -95,6 +106,8 @@ enum Alarm {
     Offer,
     /// A runner's pause is over.
     Pause(RunnerPlace),
+    /// A worker that was started for a call must be there, whether or not the call's answer has come.
+    Started(CallNumber),
     /// A waiting call's time is up.
     GiveUp(CallNumber),
 }
@@ -113,6 +126,7 @@ impl PlacingLoop {
             random: SmallRng::seed_from_u64(seed),
             ring: None,
             offer_at: None,
+            offer_from: 0,
             turns: Vec::new(),
             near: Vec::new(),
             probes: Vec::new(),
@@ -317,6 +331,10 @@ impl PlacingLoop {
         state.attempts += 1;
         state.stage = Stage::Tried(Hold { runner, life: self.view.life(runner), expected, is_probe, since: now });
         steps.push(Step::Try { call, runner, attempt: state.attempts });
+        if expected == Expected::Cold {
+            let start = self.view.function(state.function).cold().unwrap_or(UNKNOWN_START);
+            self.alarms.insert((now + start * STARTS_WAITED_FOR, Alarm::Started(call)));
+        }
     }
 
     fn park(&mut self, call: CallNumber, position: Position, now: Moment, steps: &mut Vec<Step>) {
@@ -415,8 +433,9 @@ impl PlacingLoop {
         if start.is_none() {
             self.view.start_is_over(hold.runner, hold.expected);
         }
+        let keeps_workers = self.view.function(function).facts().keeps_workers;
         let leaves_warm = match (how, start) {
-            (EndedHow::Ok, Some(StartKind::Warm | StartKind::Cold(_))) => LeavesWarm::Yes,
+            (EndedHow::Ok, Some(StartKind::Warm | StartKind::Cold(_))) if keeps_workers => LeavesWarm::Yes,
             _ => LeavesWarm::No,
         };
         let took = now - hold.since;
@@ -544,20 +563,26 @@ impl PlacingLoop {
         self.near = near;
     }
 
-    /// Offers every runner with room to one group.
+    /// Offers runners with room to one group: so many in one step, and the others soon after, so that a step stays short in a pool of any size.
     fn offer_open(&mut self, group: usize, now: Moment, steps: &mut Vec<Step>) {
-        let mut from = 0;
-        loop {
-            let next = self.view.open_from(from).next().filter(|runner| runner.0 >= from);
-            let Some(runner) = next else { break };
+        const AT_ONCE: usize = 128;
+        let mut near = std::mem::take(&mut self.near);
+        near.clear();
+        near.extend(self.view.open_from(self.offer_from).take(AT_ONCE));
+        let has_more = self.view.open_count() > near.len();
+        for runner in &near {
             while self.queue.waiting_functions(group) > 0
-                && self.view.runner(runner).is_some_and(|known| known.room() > 0)
-                && self.offer_to(group, runner, now, steps)
+                && self.view.runner(*runner).is_some_and(|known| known.room() > 0)
+                && self.offer_to(group, *runner, now, steps)
             {}
             if self.queue.waiting_functions(group) == 0 {
                 break;
             }
-            from = runner.0 + 1;
+        }
+        self.offer_from = near.last().map_or(0, |runner| runner.0.wrapping_add(1)) % self.view.places().max(1);
+        self.near = near;
+        if has_more && self.queue.waiting_functions(group) > 0 {
+            self.look_again(now + SOON);
         }
     }
 
@@ -600,6 +625,7 @@ impl PlacingLoop {
             self.alarms.remove(&(at, alarm));
             match alarm {
                 Alarm::GiveUp(call) => self.give_up(call, now, steps),
+                Alarm::Started(call) => self.started(call, now, steps),
                 Alarm::Pause(runner) => {
                     if !self.view.is_pause_over(runner, now) {
                         continue;
@@ -621,6 +647,20 @@ impl PlacingLoop {
                     }
                 }
             }
+        }
+    }
+
+    /// The answer of a call does not come before the call has run: the start of its worker was over long before.
+    fn started(&mut self, call: CallNumber, now: Moment, steps: &mut Vec<Step>) {
+        let Some(Stage::Tried(hold)) = self.calls.get_mut(&call).map(|state| &mut state.stage) else { return };
+        if hold.expected != Expected::Cold {
+            return;
+        }
+        hold.expected = Expected::Started;
+        let (runner, life) = (hold.runner, hold.life);
+        if self.view.life(runner) == life {
+            self.view.start_is_over(runner, Expected::Cold);
+            self.offer(runner, now, steps);
         }
     }
 

@@ -63,6 +63,10 @@ pub enum Expected {
     Warm,
     /// A worker will have to be started.
     Cold,
+    /// A worker had to be started, and must be there by now.
+    Started,
+    /// Nothing: runners keep no workers of the function.
+    NoWorker,
 }
 
 /// An attempt that was begun.
@@ -299,7 +303,11 @@ impl View {
         known.own += 1;
         let workers = known.workers.entry(place).or_default();
         workers.own += 1;
-        let expected = if workers.idle > 0 { Expected::Warm } else { Expected::Cold };
+        let expected = match (workers.idle > 0, known.facts.keeps_workers) {
+            (true, _) => Expected::Warm,
+            (false, true) => Expected::Cold,
+            (false, false) => Expected::NoWorker,
+        };
         if expected == Expected::Warm {
             self.add_idle(place, number, -1);
         }

@@ -21,6 +21,7 @@ fn function(name: &str) -> FunctionFacts {
         flow: name.to_owned(),
         memory: 1,
         concurrency: 0,
+        keeps_workers: true,
     }
 }
 

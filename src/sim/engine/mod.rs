@@ -169,6 +169,7 @@ where
                     flow: flow.clone(),
                     memory: u64::from(function.memory_mb) << 20,
                     concurrency: 0,
+                    keeps_workers: true,
                 };
                 self.tell(balancer, &Event::Function { function: FunctionNumber(number), facts }, 0);
             }

@@ -24,7 +24,15 @@ fn rules() -> LoopRules {
 }
 
 fn function(name: &str, placer: PlacerChoice) -> FunctionFacts {
-    FunctionFacts { name: name.to_owned(), placer, weight: 1, flow: name.to_owned(), memory: 1, concurrency: 0 }
+    FunctionFacts {
+        name: name.to_owned(),
+        placer,
+        weight: 1,
+        flow: name.to_owned(),
+        memory: 1,
+        concurrency: 0,
+        keeps_workers: true,
+    }
 }
 
 fn runner(name: &str, slots: Option<u32>) -> RunnerFacts {
