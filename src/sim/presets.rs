@@ -249,8 +249,8 @@ fn hiku() -> Planned {
 /// Eight workers of eight cores that up to 40 calls share, heavy tails, Zipf popularity, bursts.
 fn ch_rlu() -> Planned {
     let seconds = 300.0;
-    let model = RunnerModel { slots: 40, memory_mb: 8_192, execution: Execution::SharedCores(8.0), ..RunnerModel::default() };
-    let service = Service::BoundedPareto { alpha: 1.3, least: 0.02, most: 20.0 };
+    let model = RunnerModel { slots: 40, memory_mb: 16_384, execution: Execution::SharedCores(8.0), ..RunnerModel::default() };
+    let service = Service::BoundedPareto { alpha: 1.3, least: 0.3, most: 30.0 };
     Planned {
         setup: Setup { runners: vec![model; 8], warm_up: Duration::from_secs(30), ..Setup::default() },
         work: Work::Generated(Box::new(move |load, seed| {
@@ -260,7 +260,7 @@ fn ch_rlu() -> Planned {
             Synthetic { functions: 200, popularity: Popularity::Zipf(1.1), arrivals, service, cold, seconds }.generate(seed)
         })),
         contenders: placers(&[PlacerChoice::LeastLoaded, PlacerChoice::IdlePull], &[Peer::ChRlu, Peer::OwShard, Peer::Random]),
-        loads: vec![0.5, 0.7, 0.8],
+        loads: vec![0.3, 0.5, 0.7],
         until: Duration::from_secs_f64(seconds),
         theory: None,
         shows: Shows::Latency,
