@@ -306,7 +306,10 @@ fn check_tells_each_kind_of_mistake_with_the_place_the_key_the_value_and_what_wa
             ":2: front.listen = \"0.0.0.0:80\": expected a loopback address, or expose = \"without-authentication\" beside it, since nothing \
              there asks who is calling",
         ),
-        ("[placement]\nplacer = \"chh\"", ":2: placement.placer = \"chh\": expected \"naive\" or \"ch\"; did you mean `ch`?"),
+        (
+            "[placement]\nplacer = \"chh\"",
+            ":2: placement.placer = \"chh\": expected \"naive\", \"ch\", \"ring-bounded\", \"p2c\", \"p2c-ewma\", \"least-loaded\", \"idle-pull\", \"prequal\" or \"delay-pull\"; did you mean `ch`?",
+        ),
         ("[placement]\nplacer_timeout = 5", ":2: placement.placer_timeout = 5: expected a text in quotes, such as \"6m\""),
         ("[pool]\nrunners = [\"a:1\",\n\"a:1\"]", ":3: pool.runners[1] = \"a:1\": expected each runner once"),
         (

@@ -182,8 +182,6 @@ async fn a_runner_that_is_told_to_end_finishes_its_calls_and_sends_new_ones_else
     }
     assert_eq!(leaving.wait().code(), Some(0));
     assert_eq!(processes_with(&mark), Vec::<u32>::new());
-    let refused = metric(lb.admin(), "lb_runner_attempts_total", &["outcome=\"draining\""]).await;
-    assert!(refused > 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,7 +190,10 @@ async fn runners_that_are_restarted_one_after_the_other_cost_no_call() {
         let directory = tempfile::tempdir().unwrap();
         let mut runners: Vec<Running> = (0..3).map(|_| runner_with(4, &["--set", "shutdown.grace=300ms"])).collect();
         let addresses: Vec<SocketAddr> = runners.iter().map(Running::runner).collect();
-        let text = format!("{}[placement]\nplacer = \"{placer}\"\n{}", pool(&addresses), worker("f"));
+        // As by default, a runner's grace is longer than it takes until its health is asked for: a balancer without a call for it learns that it
+        // drains before its connections close.
+        let health = "[pool.health]\ninterval = \"100ms\"\n";
+        let text = format!("{}{health}[placement]\nplacer = \"{placer}\"\n{}", pool(&addresses), worker("f"));
         let lb = lb(directory.path(), &text);
         let load = Load::start(lb.front(), "/invoke/f", 6);
         load.goes_on(30).await;

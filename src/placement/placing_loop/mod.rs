@@ -43,7 +43,7 @@ use super::event::{
 use super::homes::{HomeRing, RingMember};
 use super::moment::Moment;
 use super::placers::{self, Decision, Noted, Offer, Placer, Pull, Question, Reason};
-use super::view::{Attempted, Begun, Expected, LeavesWarm, Refusal, View};
+use super::view::{Attempted, Begun, Expected, LeavesWarm, Refusal, RunnerState, View};
 use super::wait_queue::{Position, WaitLimits, WaitQueue, Waiting};
 use crate::pool::RunnerPlace;
 
@@ -364,6 +364,23 @@ impl PlacingLoop {
         // A placer may park a call although somebody has room, and give it to the call at an offer.
         if self.view.open_count() > 0 {
             self.offer_near(function, now, steps);
+        } else if position == Position::Last {
+            self.offer_unreachable(function, now, steps);
+        }
+    }
+
+    /// Nobody has room: a runner to which no connection could be made is tried by the very next call that comes, not only after its pause, so that
+    /// no pause keeps one unused that is back (within the budget of attempts).
+    fn offer_unreachable(&mut self, function: FunctionNumber, now: Moment, steps: &mut Vec<Step>) {
+        const OTHERS: u32 = 8;
+        let others = (0..self.view.places().min(OTHERS)).map(RunnerPlace);
+        let near: Vec<RunnerPlace> = self.view.function(function).homes().iter().copied().chain(others).collect();
+        let may_be_back = near.into_iter().find(|runner| self.view.runner(*runner).is_some_and(RunnerState::is_unreachable));
+        if let Some(runner) = may_be_back
+            && self.budget.take(now).is_ok()
+            && self.view.try_unreachable(runner)
+        {
+            self.offer(runner, now, steps);
         }
     }
 

@@ -333,6 +333,7 @@ impl View {
             }
         }
         if let Some(runner) = self.runner_mut(place) {
+            runner.is_unreachable = false;
             runner.starting = runner.starting.saturating_sub(u32::from(expected == Expected::Cold));
             if runner.learned.is_none() {
                 runner.pause = Duration::ZERO;
@@ -417,6 +418,7 @@ impl View {
         let until = now + pause;
         // Calls that were on their way when it began to refuse say nothing new: only what was tried after a pause makes the next one longer.
         let known_until = runner.refuses_until.filter(|known| *known > now && (retry_after.is_none() || *known >= until));
+        runner.is_unreachable = why == RefusedKind::Unreachable;
         match why {
             RefusedKind::Memory => runner.no_memory_until = Some(until),
             RefusedKind::FunctionBusy => {
@@ -509,6 +511,18 @@ impl View {
             }
         }
         self.refresh(place);
+    }
+
+    /// Lets a runner to which no connection could be made be tried once more. Whether it may now.
+    pub(super) fn try_unreachable(&mut self, place: RunnerPlace) -> bool {
+        let Some(runner) = self.runner_mut(place) else { return false };
+        if !std::mem::take(&mut runner.is_unreachable) {
+            return false;
+        }
+        runner.refuses_until = None;
+        runner.learned = Some(runner.own + 1);
+        self.refresh(place);
+        self.open.contains(place)
     }
 
     /// The question for room ended without.

@@ -39,6 +39,8 @@ pub struct RunnerState {
     pub(super) learned: Option<u32>,
     /// Until then it is not tried beyond what it is known to take.
     pub(super) refuses_until: Option<Moment>,
+    /// No connection could be made when it was last tried.
+    pub(super) is_unreachable: bool,
     /// It may be tried once beyond `learned`.
     pub(super) may_probe: bool,
     /// The pause that the last refusal brought, from which the next is drawn.
@@ -66,6 +68,7 @@ impl RunnerState {
             starting: 0,
             learned: None,
             refuses_until: None,
+            is_unreachable: false,
             may_probe: false,
             pause: Duration::ZERO,
             no_memory_until: None,
@@ -103,6 +106,11 @@ impl RunnerState {
     /// Calls of ours there for which a worker is being started, as far as we know.
     pub const fn starting(&self) -> u32 {
         self.starting
+    }
+
+    /// Whether no connection could be made when it was last tried.
+    pub const fn is_unreachable(&self) -> bool {
+        self.is_unreachable
     }
 
     /// Moving average of the share of calls that failed there, 0 to 1.
