@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::member::RunnerPlace;
 use crate::model::Outcome;
-use crate::protocol::LoadReport;
+use crate::protocol::{AgentStatus, LoadReport};
 use crate::runner::http::AnswerFacts;
 use crate::runner::{Attempt, RefusedWhy};
 
@@ -59,4 +59,15 @@ pub struct RunnerReport {
     pub load: LoadReport,
     /// Its idle workers by function name; functions without any are absent.
     pub warm_workers: BTreeMap<String, u32>,
+    /// The number of the newest loss of an idle worker that `warm_workers` has taken in.
+    pub lost_seq: u64,
+}
+
+impl RunnerReport {
+    /// What an agent's status says.
+    pub fn of(place: RunnerPlace, status: AgentStatus) -> Self {
+        let in_flight = u32::try_from(status.active_request_count).unwrap_or(u32::MAX);
+        let load = LoadReport { in_flight, slots: status.slots, warm: 0 };
+        Self { place, load, warm_workers: status.warm_workers, lost_seq: status.lost_seq }
+    }
 }

@@ -356,6 +356,17 @@ impl View {
         self.refresh(place);
     }
 
+    /// A call that was to be started runs on there: its slot stays taken, as if it were another balancer's.
+    pub(super) fn runs_on(&mut self, place: RunnerPlace, number: FunctionNumber) {
+        self.take_back(place, number);
+        if let Some(runner) = self.runner_mut(place)
+            && runner.slots.is_some()
+        {
+            runner.others += 1;
+        }
+        self.refresh(place);
+    }
+
     /// An attempt was withdrawn before it was decided, or ended before its head came.
     pub(super) fn start_is_over(&mut self, place: RunnerPlace, expected: Expected) {
         if let Some(runner) = self.runner_mut(place) {

@@ -17,7 +17,7 @@ use crate::pool::snapshot_pool::Noted;
 use crate::pool::{
     Admission, ClosedWhy, Member, RunnerPlace, RunnerPool as _, RunnerReport, Snapshot, SnapshotChange, SnapshotPool,
 };
-use crate::protocol::{AgentState, AgentStatus, LoadReport};
+use crate::protocol::{AgentState, AgentStatus};
 use crate::runner::http::Protocol;
 use crate::runner::{HealthAnswer, HealthQuestion};
 
@@ -190,7 +190,7 @@ impl HealthKeeper {
             HealthAnswer::Well(status) => {
                 let answer = status.as_deref().map_or(CheckAnswer::Well, verdict_of);
                 if let Some(status) = status {
-                    self.pool.report(report(place, *status));
+                    self.pool.report(RunnerReport::of(place, *status));
                 }
                 (answer, String::new())
             }
@@ -280,10 +280,4 @@ fn verdict_of(status: &AgentStatus) -> CheckAnswer {
         AgentState::Ready if !status.status_failed => CheckAnswer::Well,
         AgentState::Ready | AgentState::Starting => CheckAnswer::Unwell,
     }
-}
-
-fn report(place: RunnerPlace, status: AgentStatus) -> RunnerReport {
-    let in_flight = u32::try_from(status.active_request_count).unwrap_or(u32::MAX);
-    let load = LoadReport { in_flight, slots: status.slots, warm: 0 };
-    RunnerReport { place, load, warm_workers: status.warm_workers }
 }
