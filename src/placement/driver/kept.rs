@@ -1,11 +1,13 @@
 //! What the driver keeps of one runner beside what the loop knows: losses it has heard of, slots that were lent, and how questions fared.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::model::FunctionName;
+use crate::placement::event::FunctionNumber;
 use crate::pool::{Member, RunnerPlace};
 use crate::protocol::{LostWarm, RoomToken};
 
@@ -29,6 +31,10 @@ pub(super) struct Kept {
     seen_loss: Option<u64>,
     /// Slots that it lends, and until when.
     lent: Vec<(RoomToken, Instant)>,
+    /// When the last of our calls began or ended there.
+    last_turn: Option<Instant>,
+    /// Functions of which calls of ours ended there lately, and when; the newest last.
+    ends: VecDeque<(FunctionNumber, Instant)>,
     /// Questions for room that failed, one after the other.
     failed_questions: u32,
 }
@@ -42,6 +48,8 @@ pub(super) enum Losses {
     Missed,
 }
 
+/// Ends of calls that are remembered, to tell what a report cannot have taken in.
+const REMEMBERED_ENDS: usize = 64;
 /// The pause after a question for room that could not be asked, at first.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest.
@@ -56,6 +64,8 @@ impl Kept {
             is_asked_for_status: false,
             seen_loss: None,
             lent: Vec::new(),
+            last_turn: None,
+            ends: VecDeque::new(),
             failed_questions: 0,
         }
     }
@@ -82,6 +92,31 @@ impl Kept {
     /// Its whole state was told, with the losses up to this number.
     pub(super) fn told_whole(&mut self, lost_seq: u64) {
         self.seen_loss = self.seen_loss.max(Some(lost_seq));
+    }
+
+    /// A call of ours begins there.
+    pub(super) const fn begins(&mut self, now: Instant) {
+        self.last_turn = Some(now);
+    }
+
+    /// A call of ours is over there.
+    pub(super) fn ends(&mut self, function: FunctionNumber, now: Instant) {
+        self.last_turn = Some(now);
+        if self.ends.len() == REMEMBERED_ENDS {
+            self.ends.pop_front();
+        }
+        self.ends.push_back((function, now));
+    }
+
+    /// Whether calls of ours began or ended there since.
+    pub(super) fn is_moved_since(&self, moment: Instant) -> bool {
+        self.last_turn.is_some_and(|last| last >= moment)
+    }
+
+    /// Functions of which calls of ours ended there since; `None` if there were too many to remember.
+    pub(super) fn ended_since(&self, moment: Instant) -> Option<Vec<FunctionNumber>> {
+        let is_all = self.ends.len() < REMEMBERED_ENDS || self.ends.front().is_some_and(|(_, at)| *at < moment);
+        is_all.then(|| self.ends.iter().filter(|(_, at)| *at >= moment).map(|(function, _)| *function).collect())
     }
 
     /// It lends a slot.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, broadcast, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, broadcast, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +34,7 @@ use crate::placement::placing_loop::PlacingLoop;
 use crate::placement::view::View;
 use crate::pool::{self, Member, RunnerPlace, RunnerPool, RunnerReport, Snapshot, SnapshotChange};
 use crate::protocol::{LoadReport, LostWarm, RoomToken};
+use crate::runner::http::Protocol;
 
 /// A living loop.
 pub(super) struct LiveLoop {
@@ -56,6 +57,8 @@ pub(super) struct LiveLoop {
     end: CancellationToken,
     /// Where the tasks run: an answer that is dropped, and so tells of its end, may be dropped anywhere.
     runtime: Handle,
+    /// Runners that are asked for their whole state at once.
+    pub(super) asked_for_status: Arc<Semaphore>,
     this: WeakLoop,
 }
 
@@ -66,6 +69,8 @@ pub(super) struct Inside {
     runners: Vec<Option<Kept>>,
     /// Runners that ever were.
     lives: u64,
+    /// Agents that joined and have not said how many slots they have.
+    newcomers: Vec<RunnerPlace>,
     functions: FxHashMap<FunctionName, (FunctionNumber, Arc<Function>)>,
     waiting: FxHashMap<CallNumber, oneshot::Sender<Next>>,
     next_call: u64,
@@ -113,6 +118,9 @@ impl Future for Woken {
     }
 }
 
+/// The most runners that are asked for their whole state at once.
+const MOST_ASKED: usize = 64;
+
 /// For what cannot happen: a call that the loop does not answer.
 const REJECTED: Next = Next::GiveUp(GaveUp::Rejected, None, Crowd::NONE);
 
@@ -120,6 +128,7 @@ const REJECTED: Next = Next::GiveUp(GaveUp::Rejected, None, Crowd::NONE);
 pub(super) struct CallGuard {
     live: Arc<LiveLoop>,
     call: CallNumber,
+    function: FunctionNumber,
     is_over: bool,
 }
 
@@ -140,6 +149,7 @@ impl CallGuard {
         self.is_over = true;
         let mut inside = self.live.lock();
         let account = inside.account(self.call, self.live.now());
+        inside.ended(at, self.function);
         let news = self.live.news(&mut inside, at, said);
         let stepped = self.live.step(&mut inside, &Event::Ended { call: self.call, how, news }, None);
         drop(inside);
@@ -159,9 +169,13 @@ impl CallGuard {
     }
 
     /// The call's time on its runner is over.
-    pub(super) fn ended(mut self, how: EndedHow) {
+    pub(super) fn ended(mut self, at: At, how: EndedHow) {
         self.is_over = true;
-        self.live.tell(&Event::Ended { call: self.call, how, news: RunnerNews::default() });
+        let (call, function) = (self.call, self.function);
+        self.live.tell_made(|_, inside| {
+            inside.ended(at, function);
+            Some(Event::Ended { call, how, news: RunnerNews::default() })
+        });
     }
 }
 
@@ -200,6 +214,7 @@ impl LiveLoop {
                 snapshot: Snapshot::empty_of(lineage),
                 runners: Vec::new(),
                 lives: 0,
+                newcomers: Vec::new(),
                 functions: FxHashMap::default(),
                 waiting: FxHashMap::default(),
                 next_call: 0,
@@ -216,6 +231,7 @@ impl LiveLoop {
             is_waiting: watch::Sender::new(false),
             end: CancellationToken::new(),
             runtime: Handle::current(),
+            asked_for_status: Arc::new(Semaphore::new(MOST_ASKED)),
             this: Weak::clone(this),
         });
         // Each ends when the loop goes, which cancels the token.
@@ -276,6 +292,7 @@ impl LiveLoop {
         let is_first = inside.machine.view().homes_version() == 0;
         let woken = self.step(&mut inside, &Event::RunnersChanged { changes }, None).woken;
         let makes_ring = std::mem::take(&mut inside.ring_is_stale);
+        self.ask_newcomers(&mut inside);
         drop(inside);
         wake(woken);
         if makes_ring {
@@ -318,7 +335,7 @@ impl LiveLoop {
         drop(inside);
         wake(woken);
         wake(stepped.woken);
-        let guard = CallGuard { live: Arc::clone(self), call: number, is_over: false };
+        let guard = CallGuard { live: Arc::clone(self), call: number, function, is_over: false };
         // Every call that arrives is answered at once, if only with the word to wait.
         (guard, stepped.mine.unwrap_or(REJECTED))
     }
@@ -358,7 +375,9 @@ impl LiveLoop {
                     // The loop tries members only, and is told of changes under the same lock.
                     let Some(kept) = known else { continue };
                     let at = At { place: *runner, life: kept.life };
-                    let room = kept.take_lent(Instant::now());
+                    let began = Instant::now();
+                    kept.begins(began);
+                    let room = kept.take_lent(began);
                     (*call, Next::Try { runner: Arc::clone(&kept.member), at, attempt: *attempt, room })
                 }
                 Step::GiveUp { call, why, retry_after } => {
@@ -487,6 +506,16 @@ impl Inside {
         self.runners.get_mut(at.place.index())?.as_mut().filter(|kept| kept.life == at.life)
     }
 
+    fn ended(&mut self, at: At, function: FunctionNumber) {
+        if let Some(kept) = self.kept_mut(at) {
+            kept.ends(function, Instant::now());
+        }
+    }
+
+    pub(super) fn take_newcomers(&mut self) -> Vec<RunnerPlace> {
+        std::mem::take(&mut self.newcomers)
+    }
+
     pub(super) fn number(&self, function: &str) -> Option<FunctionNumber> {
         self.functions.get(function).map(|(number, _)| *number)
     }
@@ -520,6 +549,9 @@ impl Inside {
             (Some(member), Some(kept)) if is_change => Some(kept.now(Arc::clone(member))),
             (Some(member), _) => {
                 self.lives += 1;
+                if member.terms.slots.is_none() && is_agent(member) {
+                    self.newcomers.push(place);
+                }
                 Some(Kept::new(Arc::clone(member), self.lives))
             }
         };
@@ -536,11 +568,17 @@ impl Inside {
                         pool::Admission::Closed(_) => Admission::Closed,
                     },
                     max_in_flight: member.terms.call_limit(),
-                    slots: member.terms.slots,
+                    slots: member.terms.slots.or_else(|| is_agent(member).then_some(1)),
                 },
             },
         }
     }
+}
+
+/// Whether the runner tells how full it is. Until an agent has said how many slots it has, it is taken to have one: as many calls as wait would be
+/// sent there otherwise.
+fn is_agent(member: &Member) -> bool {
+    member.runner.view().is_some_and(|view| view.protocol == Protocol::Agent)
 }
 
 /// Tells the loop when its timers are due.

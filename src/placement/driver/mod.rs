@@ -174,10 +174,10 @@ impl Placement {
                             // An agent answers when the function has started: its slot stays taken.
                             let runs_on = call.kind == CallKind::Detached && facts.is_some_and(|facts| facts.load.is_some());
                             let ends = move |end| match end {
-                                BodyEnd::Complete | BodyEnd::Dropped if runs_on => guard.ended(EndedHow::RunsOn),
-                                BodyEnd::Complete => guard.ended(EndedHow::Ok),
-                                BodyEnd::Broken => guard.ended(EndedHow::Failed),
-                                BodyEnd::Dropped => guard.ended(EndedHow::Withdrawn),
+                                BodyEnd::Complete | BodyEnd::Dropped if runs_on => guard.ended(at, EndedHow::RunsOn),
+                                BodyEnd::Complete => guard.ended(at, EndedHow::Ok),
+                                BodyEnd::Broken => guard.ended(at, EndedHow::Failed),
+                                BodyEnd::Dropped => guard.ended(at, EndedHow::Withdrawn),
                             };
                             return tally.placed(Ok(answer.map(|body| body.at_end(ends))));
                         }

@@ -125,15 +125,30 @@ impl LiveLoop {
         RunnerNews { load, lost_warm }
     }
 
+    /// Asks agents that joined how many slots they have.
+    pub(super) fn ask_newcomers(&self, inside: &mut Inside) {
+        for place in inside.take_newcomers() {
+            let Some((at, member)) = inside.kept(place) else { continue };
+            if let Some(kept) = inside.kept_mut(at) {
+                kept.is_asked_for_status = true;
+                self.ask_status(at, member);
+            }
+        }
+    }
+
     fn ask_status(&self, at: At, member: Arc<Member>) {
-        let this = self.weak();
+        let (this, permits) = (self.weak(), Arc::clone(&self.asked_for_status));
         self.spawn(async move {
+            // Never closed.
+            let permit = permits.acquire().await;
+            let asked_at = Instant::now();
             let answer = member.runner.status().await;
+            drop(permit);
             let Some(live) = this.upgrade() else { return };
             live.tell_made(|_, inside| {
                 inside.kept_mut(at)?.is_asked_for_status = false;
                 // Without an answer it stays at that nothing is warm there, until calls show better.
-                inside.whole_state(at, RunnerReport::of(at.place, answer.ok()?))
+                inside.whole_state(at, RunnerReport::of(at.place, asked_at, answer.ok()?))
             });
         });
     }
@@ -148,11 +163,27 @@ impl LiveLoop {
 }
 
 impl Inside {
+    /// A runner's whole state as it is now: what it said, but for what our own calls have changed there since it was asked. `None` if too many have.
     fn whole_state(&mut self, at: At, report: RunnerReport) -> Option<Event> {
-        self.kept_mut(at)?.told_whole(report.lost_seq);
-        let warm = report.warm_workers.iter().filter_map(|(name, idle)| Some((self.number(name)?, *idle))).collect();
-        let RunnerReport { place, load, .. } = report;
-        Some(Event::Reported { runner: place, in_flight: load.in_flight, slots: load.slots, warm })
+        let RunnerReport { place, asked_at, load, warm_workers, lost_seq } = report;
+        let kept = self.kept_mut(at)?;
+        let is_moved = kept.is_moved_since(asked_at);
+        let ended = kept.ended_since(asked_at)?;
+        kept.told_whole(lost_seq);
+        let mut warm: Vec<(FunctionNumber, u32)> = warm_workers
+            .iter()
+            .filter_map(|(name, idle)| Some((self.number(name)?, *idle)))
+            .filter(|(function, _)| !ended.contains(function))
+            .collect();
+        // What happened meanwhile is known better than it could be told.
+        let view = self.view();
+        let mut kept_as_known = ended;
+        kept_as_known.sort_unstable();
+        kept_as_known.dedup();
+        warm.extend(kept_as_known.into_iter().map(|function| (function, view.function(function).idle_on(place))));
+        let known = view.runner(place).map_or(load.in_flight, |runner| runner.in_flight());
+        let in_flight = if is_moved { known } else { load.in_flight };
+        Some(Event::Reported { runner: place, in_flight, slots: load.slots, warm })
     }
 }
 
