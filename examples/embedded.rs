@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::routing::get;
-use runpool::front::{Catalog, Front, FrontConfig, FrontMetrics, FrontTelemetry};
+use runpool::front::{Catalog, ExplainedCalls, Front, FrontConfig, FrontMetrics, FrontTelemetry};
 use runpool::model::{Call, FunctionSpec};
 use runpool::placement::{PlacementConfig, PlacementMetrics, PlacerChoice};
 use runpool::pool::{Fault, Member, PoolAnswer, PoolError, RunnerPool, Snapshot};
@@ -80,6 +80,7 @@ async fn main() -> anyhow::Result<()> {
         metrics: Arc::new(FrontMetrics::declare(&mut metrics)),
         tracer: Tracer::disabled(),
         access_log: AccessLog::off(),
+        explained: ExplainedCalls::default(),
     };
     let front = Front::new(FrontConfig::default(), catalog, placement, telemetry);
 

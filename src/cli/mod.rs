@@ -13,6 +13,7 @@ mod check;
 mod completions;
 mod config;
 mod demo_function;
+mod explain;
 mod functions;
 mod http_client;
 mod init;
@@ -63,6 +64,7 @@ enum Command {
     Status(status::StatusCommand),
     Runners(runners::RunnersCommand),
     Functions(functions::FunctionsCommand),
+    Explain(explain::ExplainCommand),
     Check(check::CheckCommand),
     Config(config::ConfigCommand),
     Sim(sim::SimCommand),
@@ -91,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.run(),
         Command::Runners(command) => command.run(),
         Command::Functions(command) => command.run(),
+        Command::Explain(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Sim(command) => command.run(),
@@ -160,7 +163,7 @@ mod tests {
             cli.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).collect();
         assert_eq!(
             names,
-            ["up", "lb", "runner", "call", "status", "runners", "functions", "check", "config", "sim", "completions"]
+            ["up", "lb", "runner", "call", "status", "runners", "functions", "explain", "check", "config", "sim", "completions"]
         );
     }
 }

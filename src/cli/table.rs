@@ -39,6 +39,11 @@ fn columns<'a>(rows: &'a [Map<String, Value>], preferred: &[&'a str]) -> Vec<&'a
     preferred.iter().copied().chain(others).filter(|column| is_told(column)).collect()
 }
 
+/// A value as a text of one line.
+pub(super) fn text(value: &Value) -> String {
+    cell(Some(value))
+}
+
 /// A value in a cell. Nothing, and lists and objects of nothing, are empty.
 fn cell(value: Option<&Value>) -> String {
     match value {

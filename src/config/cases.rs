@@ -70,6 +70,16 @@ fn example(name: &str) -> PathBuf {
 }
 
 #[test]
+fn placement_of_a_function_that_is_not_there_is_told_with_its_place() {
+    let function = "[[function]]\nname = \"greet\"\ncommand = [\"true\"]\n";
+    let bench = Bench::new(&format!("{function}[placement.function.gret]\nplacer = \"naive\"\n"));
+    let errors = bench.errors();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    let told = ["c.toml:4", "placement.function.gret", "expected the name of a [[function]]: one of greet", "greet"];
+    assert!(told.iter().all(|text| errors[0].contains(text)), "{errors:?}");
+}
+
+#[test]
 fn the_two_example_files_work_as_they_stand() {
     let plain = Sources { role: Role::Lb, file: Some(example("plain.toml")), ..Sources::default() };
     let loaded = Config::load(&plain).unwrap();

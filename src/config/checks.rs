@@ -32,6 +32,7 @@ pub(super) fn check(config: &Config, root: &Node, role: Role, tables: Tables) ->
         functions(config, role, &places, &mut findings);
         routes(config, &places, &mut findings.errors);
         status_function(config, &places, &mut findings.errors);
+        placed_functions(config, &places, &mut findings.errors);
     }
     runners(config, role, &places, &mut findings);
     times(config, &places, &mut findings.warnings);
@@ -187,6 +188,19 @@ fn status_function(config: &Config, places: &Places<'_>, errors: &mut Vec<Config
     if !names.contains(&name.as_str()) {
         let suggestion = nearest(name.as_str(), names.iter().copied());
         errors.push(places.error("runner.status_function", "expected the name of a [[function]]").suggesting(suggestion));
+    }
+}
+
+/// What `[placement.function.NAME]` is about must be there.
+fn placed_functions(config: &Config, places: &Places<'_>, errors: &mut Vec<ConfigError>) {
+    let names: Vec<&str> = config.functions.iter().map(|spec| spec.name.as_str()).collect();
+    for unknown in config.placement.function.keys().filter(|name| !names.contains(&name.as_str())) {
+        let problem = match names.as_slice() {
+            [] => "expected the name of a [[function]]; there is none".to_owned(),
+            names => format!("expected the name of a [[function]]: one of {}", names.join(", ")),
+        };
+        let suggestion = nearest(unknown.as_str(), names.iter().copied());
+        errors.push(places.error(&format!("placement.function.{unknown}"), problem).suggesting(suggestion));
     }
 }
 

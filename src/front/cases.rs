@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 
-use super::{CallOption, Catalog, Front, FrontBody, FrontConfig, FrontMetrics, FrontTelemetry};
+use super::{CallOption, Catalog, ExplainedCalls, Front, FrontBody, FrontConfig, FrontMetrics, FrontTelemetry};
 use crate::model::{ByteSize, CallKind, FunctionSpec, Outcome};
 use crate::placement::{Placement, PlacementConfig, PlacementMetrics, PlacerChoice};
 use crate::pool::{Member, SnapshotPool};
@@ -40,7 +40,12 @@ fn bench_with(config: FrontConfig, runner: Scripted, options: Vec<CallOption>) -
     let placement = Placement::new(pool, &config_of_placement, declared, Tracer::disabled()).unwrap();
     let catalog = Catalog::new(vec![FunctionSpec::named("hello".parse().unwrap())], &[]).unwrap();
     let declared = Arc::new(FrontMetrics::declare(&mut metrics));
-    let telemetry = FrontTelemetry { metrics: declared, tracer: Tracer::disabled(), access_log: AccessLog::off() };
+    let telemetry = FrontTelemetry {
+        metrics: declared,
+        tracer: Tracer::disabled(),
+        access_log: AccessLog::off(),
+        explained: ExplainedCalls::default(),
+    };
     Bench { front: Front::with_options(config, catalog, placement, telemetry, options), metrics }
 }
 

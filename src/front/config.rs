@@ -73,18 +73,27 @@ pub struct AdminConfig {
     pub expose: Option<Exposure>,
     /// Runners that the pool must have before `/readyz` says ready.
     pub ready_runners: usize,
+    /// Calls of which the balancer remembers why they went where they went, for `runpool explain`; 0 is none. Some hundred bytes each.
+    pub explained_calls: usize,
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), expose: None, ready_runners: 1 }
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), expose: None, ready_runners: 1, explained_calls: 4_096 }
     }
 }
+
+/// All that are remembered are looked through for one.
+const MOST_EXPLAINED: usize = 1_000_000;
 
 impl AdminConfig {
     /// The values that cannot be used.
     pub fn validate(&self) -> Vec<InvalidValue> {
-        Exposure::check(self.expose, self.listen).into_iter().collect()
+        let mut invalid: Vec<InvalidValue> = Exposure::check(self.expose, self.listen).into_iter().collect();
+        if self.explained_calls > MOST_EXPLAINED {
+            invalid.push(InvalidValue::new("explained_calls", format!("at most {MOST_EXPLAINED}")));
+        }
+        invalid
     }
 }
 

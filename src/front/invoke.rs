@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::answer::FrontBody;
 use super::catalog::{Catalog, NoDestination};
 use super::config::FrontConfig;
+use super::explain::ExplainedCalls;
 use super::held_body::{Fate, HoldError, hold};
 use super::identity::{new_call_id, request_id};
 use super::record::{FrontTelemetry, Record};
@@ -98,6 +99,11 @@ impl Front {
         self.shared.catalog.store(Arc::new(catalog));
     }
 
+    /// Why the last calls went where they went.
+    pub fn explained(&self) -> &ExplainedCalls {
+        &self.shared.telemetry.explained
+    }
+
     /// Waits for the detached calls that are being started.
     pub async fn close(&self) {
         self.shared.executions.close().await;
@@ -131,6 +137,7 @@ impl Front {
         let mut record = Box::new(Record::begin(call_id, &shared.telemetry, span, place, &head));
         record.sent_by(&request_id, head.extensions.get::<ClientAddress>().map(|client| client.0));
         let is_head = head.method == Method::HEAD;
+        let wants_explanation = head.headers.get(headers::EXPLAIN).is_some_and(|value| value == "1");
         let result = if has_place {
             self.run(&mut head, body, options, &mut record).await
         } else {
@@ -148,6 +155,10 @@ impl Front {
         answer.headers_mut().insert(headers::REQUEST_ID, request_id);
         // The version is that of our connection to the client, whatever the runner spoke (RFC 9112 section 2.3).
         *answer.version_mut() = Version::HTTP_11;
+        record.remember(outcome);
+        if wants_explanation && let Some(explanation) = record.explanation(outcome) {
+            answer.headers_mut().insert(headers::EXPLAINED, explanation);
+        }
         record.status = Some(answer.status());
         let is_bodiless = is_head || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         answer.map(|body| FrontBody::new(body, record, outcome, is_bodiless))
@@ -208,6 +219,7 @@ impl Front {
             option(&mut call).map_err(|error| Refuse::new(error.outcome, error.detail))?;
         }
         let kind = call.kind;
+        record.placed_by(shared.placement.placer_name(call.function.name()));
         let result = match kind {
             CallKind::Sync => shared.placement.place_into(&call, &body, &mut record.report).await,
             CallKind::Detached => {

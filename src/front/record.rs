@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode, header, request};
 
+use super::explain::{self, ExplainedCalls};
 use super::held_body::Upload;
 use super::metrics::{FrontMetrics, Handles};
 use super::routes::with_query;
@@ -28,6 +29,8 @@ pub struct FrontTelemetry {
     pub tracer: Tracer,
     /// Gets a line for each call.
     pub access_log: AccessLog,
+    /// Remembers why calls went where they went.
+    pub explained: ExplainedCalls,
 }
 
 /// The record of one call.
@@ -51,6 +54,9 @@ pub(super) struct Record {
     /// When the head of the answer was ready.
     answered: Option<Instant>,
     phase: Phase,
+    /// The strategy, once the call is about to be placed.
+    placer: Option<&'static str>,
+    is_explained: bool,
     is_told: bool,
     /// Frees the call's place in the balancer when the record goes.
     _place: Option<tokio::sync::OwnedSemaphorePermit>,
@@ -91,6 +97,8 @@ impl Record {
             held: None,
             answered: None,
             phase: Phase::Outside,
+            placer: None,
+            is_explained: false,
             is_told: false,
             _place: place,
         }
@@ -119,6 +127,25 @@ impl Record {
         self.enter(Phase::Running);
     }
 
+    /// The call is about to be placed by this strategy.
+    pub(super) const fn placed_by(&mut self, placer: &'static str) {
+        self.placer = Some(placer);
+    }
+
+    /// Remembers why the call went where it went, once; calls that were never to be placed have nothing to explain.
+    pub(super) fn remember(&mut self, outcome: Outcome) {
+        if let Some(placer) = self.placer
+            && !std::mem::replace(&mut self.is_explained, true)
+        {
+            self.telemetry.explained.remember(self.call_id, self.function.as_ref(), outcome, placer, &self.report);
+        }
+    }
+
+    /// Why the call went where it went, for the client.
+    pub(super) fn explanation(&self, outcome: Outcome) -> Option<HeaderValue> {
+        explain::header(self.call_id, outcome, self.placer?, &self.report)
+    }
+
     /// The head of the answer is ready.
     pub(super) fn answered(&mut self, facts: Option<&AnswerFacts>) {
         self.answered = Some(Instant::now());
@@ -143,6 +170,7 @@ impl Record {
         if std::mem::replace(&mut self.is_told, true) {
             return;
         }
+        self.remember(outcome);
         self.enter(Phase::Outside);
         if self.function.is_none() {
             // It never was queued: it is counted as received here, so that what ended never exceeds what came.

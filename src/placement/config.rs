@@ -22,7 +22,6 @@ pub enum PlacerChoice {
     /// Every runner in turn, from a random start.
     Naive,
     /// Consistent hash of the function's name: the same runner first, while it is there.
-    #[default]
     Ch,
     /// The same, but that no runner is filled beyond a bound.
     RingBounded,
@@ -36,7 +35,8 @@ pub enum PlacerChoice {
     IdlePull,
     /// Probed load and latency.
     Prequal,
-    /// An idle warm worker, else wait for one as long as that is cheaper than a start.
+    /// An idle warm worker, else wait for one as long as that is cheaper than a start; the least loaded, where nothing is warm.
+    #[default]
     DelayPull,
 }
 

@@ -124,6 +124,8 @@ pub enum EndedHow {
     Failed,
     /// Its client went away.
     Withdrawn,
+    /// For us only: it was to be started, was, and runs on in its slot. When that is free again, only the runner can tell.
+    RunsOn,
 }
 
 /// Why a runner did not take a call.
@@ -318,4 +320,18 @@ pub enum GaveUp {
     QueueFull,
     /// The placer rejected it.
     Rejected,
+}
+
+impl GaveUp {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRunner => "no-runner",
+            Self::PlacerTimeout => "placer-timeout",
+            Self::DeadlineExceeded => "deadline-exceeded",
+            Self::DeadlineUnreachable => "deadline-unreachable",
+            Self::QueueFull => "queue-full",
+            Self::Rejected => "rejected",
+        }
+    }
 }

@@ -37,8 +37,35 @@ pub struct PlacementMetrics {
     waited: HistogramFamily,
     decisions: CounterFamily,
     waiting: Gauge,
+    room_questions: [Counter; RoomAnswer::ALL.len()],
     filter: LabelFilter,
     handles: HandleCache<FunctionName, Handles>,
+}
+
+/// How a question for room ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RoomAnswer {
+    /// With a slot.
+    Granted,
+    /// No slot was free in time.
+    NoneInTime,
+    /// It could not be asked, or refused.
+    Failed,
+    /// No call waited any more.
+    Dropped,
+}
+
+impl RoomAnswer {
+    const ALL: [Self; 4] = [Self::Granted, Self::NoneInTime, Self::Failed, Self::Dropped];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::NoneInTime => "none_in_time",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
 }
 
 /// The handles of one function under one placer.
@@ -68,7 +95,12 @@ const ATTEMPT_BUCKETS: [f64; 10] = [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 1
 impl PlacementMetrics {
     /// Declares the families.
     pub fn declare(metrics: &mut Metrics) -> Self {
+        let room = metrics.counter(
+            "lb_placer_room_questions",
+            "Full runners that were asked to say when they have room for a waiting call, by how that ended",
+        );
         Self {
+            room_questions: RoomAnswer::ALL.map(|answer| room.get_or_create_owned(&vec![("result", answer.as_str().to_owned())])),
             attempts: metrics.histogram("lb_placer_attempts", "Attempts made to place one call", &ATTEMPT_BUCKETS),
             latency: metrics.durations(
                 "lb_placer_latency_seconds",
@@ -96,6 +128,11 @@ impl PlacementMetrics {
     /// So many calls wait.
     pub(crate) fn waiting(&self, calls: usize) {
         self.waiting.set(i64::try_from(calls).unwrap_or(i64::MAX));
+    }
+
+    /// A question for room ended.
+    pub(crate) fn room_asked(&self, answer: RoomAnswer) {
+        self.room_questions[answer as usize].inc();
     }
 
     /// A call was placed for this reason.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
+
 use super::member::RunnerPlace;
 use crate::model::Outcome;
-use crate::protocol::LoadReport;
+use crate::protocol::{AgentStatus, LoadReport};
 use crate::runner::{Attempt, RefusedWhy};
 
 /// What one attempt showed about its runner.
@@ -55,10 +57,23 @@ impl Evidence {
 pub struct RunnerReport {
     /// Whose place.
     pub place: RunnerPlace,
+    /// When it was asked: what it says may be as old.
+    pub asked_at: Instant,
     /// How full it is. `warm` is 0: that stands in `warm_workers`.
     pub load: LoadReport,
     /// Its idle workers by function name; functions without any are absent.
     pub warm_workers: BTreeMap<String, u32>,
+    /// The number of the newest loss of an idle worker that `warm_workers` has taken in.
+    pub lost_seq: u64,
+}
+
+impl RunnerReport {
+    /// What an agent's status says.
+    pub fn of(place: RunnerPlace, asked_at: Instant, status: AgentStatus) -> Self {
+        let in_flight = u32::try_from(status.active_request_count).unwrap_or(u32::MAX);
+        let load = LoadReport { in_flight, slots: status.slots, warm: 0 };
+        Self { place, asked_at, load, warm_workers: status.warm_workers, lost_seq: status.lost_seq }
+    }
 }
 
 #[cfg(test)]

@@ -61,6 +61,10 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub const CLIENT_TIMEOUT: HeaderName = HeaderName::from_static("x-timeout-ms");
 /// From the client: calls with the same hint should run where the others did.
 pub const HINT: HeaderName = HeaderName::from_static("runpool-hint");
+/// From the client: `1` asks for [`EXPLAINED`] on the answer.
+pub const EXPLAIN: HeaderName = HeaderName::from_static("runpool-explain");
+/// To the client that asked: why its call went where it went.
+pub const EXPLAINED: HeaderName = HeaderName::from_static("runpool-explained");
 /// W3C trace context.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// W3C trace context, vendors' part; passed on untouched.

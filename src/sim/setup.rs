@@ -50,6 +50,8 @@ pub enum Flows {
     /// Each function's.
     #[default]
     ByFunction,
+    /// Nobody's: all calls wait in one line, first in, first out.
+    Together,
     /// Each app's.
     ByApp,
 }

@@ -17,7 +17,7 @@ use super::{local_pool, sources};
 use crate::config::{Config, Loaded, Setting};
 use crate::fleet::LocalRunner;
 use crate::front::admin::{self, Admin, AdminSources, ConfigValue, Readiness};
-use crate::front::{Catalog, Front, FrontMetrics, FrontTelemetry, serve};
+use crate::front::{Catalog, ExplainedCalls, Front, FrontMetrics, FrontTelemetry, serve};
 use crate::model::Function;
 use crate::placement::{Placement, PlacementMetrics};
 use crate::pool::health::{HealthKeeper, HealthMetrics, HealthState};
@@ -119,8 +119,12 @@ impl Balancer {
         )
         .with_context(|| format!("placement.record: cannot append to {:?}", config.placement.record))?;
         let catalog = Catalog::new(config.functions.clone(), &config.routes)?;
-        let telemetry =
-            FrontTelemetry { metrics: Arc::new(FrontMetrics::declare(&mut metrics)), tracer, access_log: access_log.clone() };
+        let telemetry = FrontTelemetry {
+            metrics: Arc::new(FrontMetrics::declare(&mut metrics)),
+            tracer,
+            access_log: access_log.clone(),
+            explained: ExplainedCalls::new(config.admin.explained_calls),
+        };
         let front = Front::new(config.front.clone(), catalog, placement, telemetry);
 
         let readiness = Readiness::new();
@@ -270,6 +274,10 @@ impl AdminSources for Shown {
 
     fn registrar(&self) -> Option<Arc<Registrar>> {
         self.registrar.clone()
+    }
+
+    fn explained(&self) -> ExplainedCalls {
+        self.front.explained().clone()
     }
 
     fn functions(&self) -> Vec<Arc<Function>> {

@@ -56,6 +56,7 @@ const FACTS: &[(&str, &str, &str)] = &[
     ("lb_placer_overloaded_total", PLACER, ""),
     ("lb_placer_wait_seconds", PLACER, ""),
     ("lb_placer_decisions_total", "function, placer, reason", ""),
+    ("lb_placer_room_questions_total", "result", ""),
     ("lb_placer_waiting", "", ""),
     ("lb_runner_attempts_total", "runner, outcome", ""),
     ("lb_runner_in_flight", RUNNER, ""),

@@ -15,8 +15,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::model::{ByteSize, parse_duration};
 use crate::placement::{LoopRules, PlacerSettings, WaitLimits};
 use crate::sim::{
-    Contender, DayCut, Eviction, Experiment, Heading, Planned, Preset, RunnerModel, Setup, Shows, Theory, Work, Workload, html,
-    is_day_file, read_calls, read_days, read_functions,
+    Contender, DayCut, Eviction, Experiment, Flows, Heading, Planned, Preset, RunnerModel, Setup, Shows, Theory, Work, Workload,
+    html, is_day_file, read_calls, read_days, read_functions,
 };
 
 const EXAMPLES: &str = "Examples:
@@ -106,6 +106,15 @@ struct PoolArguments {
     /// How often runners tell their whole state; 0s is never
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     reports: Option<Duration>,
+    /// In which order waiting calls have their turns, for placers that go by turns: fair between functions as our balancers do, or first come
+    #[arg(long, value_name = "ORDER", value_enum)]
+    turns: Option<Turns>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Turns {
+    Fair,
+    FirstCome,
 }
 
 #[derive(Debug, Args)]
@@ -261,6 +270,11 @@ impl PoolArguments {
         if let Some(every) = self.reports {
             setup.reports_every = (!every.is_zero()).then_some(every);
         }
+        setup.flows = match self.turns {
+            None => setup.flows,
+            Some(Turns::Fair) => Flows::ByFunction,
+            Some(Turns::FirstCome) => Flows::Together,
+        };
     }
 }
 

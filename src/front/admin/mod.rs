@@ -12,6 +12,7 @@
 //! | `GET /v1/runners` | the pool; `?status=1` asks every agent now |
 //! | `PUT`, `DELETE /v1/runners/{incarnation}` | a runner registers itself, or leaves; with a bearer token |
 //! | `GET /v1/functions` | what there is to call, values of the environment masked |
+//! | `GET /v1/calls/{id}/placement` | why one of the last calls went where it went |
 //! | `GET /v1/config` | every value in force and where it came from |
 //! | `GET`, `PUT /v1/log-filter` | what the program's log shows |
 //! | `GET /v1/prometheus-targets` | the runners for Prometheus' HTTP service discovery |
@@ -19,6 +20,7 @@
 //!
 //! There is no HTML here, and nothing that touches a call.
 
+mod calls;
 mod config;
 mod functions;
 mod health;
@@ -50,7 +52,7 @@ use tower::timeout::TimeoutLayer;
 pub use self::config::ConfigValue;
 pub use self::openapi::document as openapi_document;
 pub use self::readiness::{Phase, Readiness};
-use super::AdminConfig;
+use super::{AdminConfig, ExplainedCalls};
 use crate::model::{ByteSize, Function};
 use crate::pool::sources::Registrar;
 use crate::pool::{Member, Snapshot};
@@ -72,6 +74,11 @@ pub trait AdminSources: Send + Sync + 'static {
     /// Who takes registrations of runners; `None` if nobody does.
     fn registrar(&self) -> Option<Arc<Registrar>> {
         None
+    }
+
+    /// Why the last calls went where they went; nothing is remembered unless this is told.
+    fn explained(&self) -> ExplainedCalls {
+        ExplainedCalls::default()
     }
 
     /// The functions that can be called, now.
@@ -125,6 +132,7 @@ impl Admin {
             )
             .route("/v1/prometheus-targets", get(runners::prometheus_targets))
             .route("/v1/functions", get(functions::list))
+            .route("/v1/calls/{id}/placement", get(calls::placement))
             .route("/v1/config", get(config::list))
             .route("/openapi.json", get(openapi::serve));
         if self.shared.log.is_some() {

@@ -5,7 +5,7 @@ use http::header::CONTENT_TYPE;
 use utoipa::{OpenApi, ToSchema};
 
 use super::problems::Failure;
-use super::{config, functions, health, log_filter, registration, runners, scrape};
+use super::{calls, config, functions, health, log_filter, registration, runners, scrape};
 use crate::model::Outcome;
 
 #[derive(OpenApi)]
@@ -18,6 +18,7 @@ use crate::model::Outcome;
         (name = "health", description = "For whoever starts and balances the program"),
         (name = "metrics", description = "For scrapers"),
         (name = "pool", description = "Runners"),
+        (name = "calls", description = "What became of calls"),
         (name = "configuration", description = "What is in force")
     ),
     paths(
@@ -29,6 +30,7 @@ use crate::model::Outcome;
         registration::unregister,
         runners::prometheus_targets,
         functions::list,
+        calls::placement,
         config::list,
         log_filter::read,
         log_filter::change,

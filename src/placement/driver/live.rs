@@ -10,11 +10,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
-use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, broadcast, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Until;
+use super::account::{Account, Crowd};
+use super::kept::{At, Kept};
+use super::questions::WeakLoop;
 use super::recorder::{RecordHead, Recorder};
 use crate::model::{Call, Function, FunctionName};
 use crate::placement::config::PlacementConfig;
@@ -26,8 +30,11 @@ use crate::placement::homes::HomeRing;
 use crate::placement::metrics::PlacementMetrics;
 use crate::placement::moment::Moment;
 use crate::placement::placers::Placer;
-use crate::placement::placing_loop::{Explanation, PlacingLoop};
+use crate::placement::placing_loop::PlacingLoop;
+use crate::placement::view::View;
 use crate::pool::{self, Member, RunnerPlace, RunnerPool, RunnerReport, Snapshot, SnapshotChange};
+use crate::protocol::{LoadReport, LostWarm, RoomToken};
+use crate::runner::http::Protocol;
 
 /// A living loop.
 pub(super) struct LiveLoop {
@@ -44,15 +51,26 @@ pub(super) struct LiveLoop {
     pool: Arc<dyn RunnerPool>,
     metrics: Arc<PlacementMetrics>,
     recorder: Option<Arc<Recorder>>,
+    /// Whether calls wait, for those who ask runners on their behalf.
+    is_waiting: watch::Sender<bool>,
     /// Ends the tasks when the loop goes.
     end: CancellationToken,
-    this: Weak<Self>,
+    /// Where the tasks run: an answer that is dropped, and so tells of its end, may be dropped anywhere.
+    runtime: Handle,
+    /// Runners that are asked for their whole state at once.
+    pub(super) asked_for_status: Arc<Semaphore>,
+    this: WeakLoop,
 }
 
-struct Inside {
+/// The loop, and what belongs to its steps.
+pub(super) struct Inside {
     machine: PlacingLoop,
     snapshot: Snapshot,
-    members: Vec<Option<Arc<Member>>>,
+    runners: Vec<Option<Kept>>,
+    /// Runners that ever were.
+    lives: u64,
+    /// Agents that joined and have not said how many slots they have.
+    newcomers: Vec<RunnerPlace>,
     functions: FxHashMap<FunctionName, (FunctionNumber, Arc<Function>)>,
     waiting: FxHashMap<CallNumber, oneshot::Sender<Next>>,
     next_call: u64,
@@ -65,11 +83,27 @@ struct Inside {
 /// What a call is to do next.
 pub(super) enum Next {
     /// Try this runner.
-    Try { runner: Arc<Member>, attempt: u32 },
+    Try {
+        /// Which.
+        runner: Arc<Member>,
+        /// Where it stands.
+        at: At,
+        /// The attempt's number.
+        attempt: u32,
+        /// The slot that it lends for this.
+        room: Option<RoomToken>,
+    },
     /// Wait for this.
     Wait(Woken),
     /// It is not placed.
-    GiveUp(GaveUp, Option<Duration>),
+    GiveUp(GaveUp, Option<Duration>, Crowd),
+}
+
+/// What a runner says of itself beside an answer or a refusal.
+#[derive(Debug, Default)]
+pub(super) struct Said {
+    pub(super) load: Option<LoadReport>,
+    pub(super) lost: Option<LostWarm>,
 }
 
 /// Comes when a waiting call has its turn. Dropping it does not withdraw the call: its guard does.
@@ -80,33 +114,68 @@ impl Future for Woken {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
         // The loop lives as long as the call's guard, and answers every call that it has parked.
-        Pin::new(&mut self.0).poll(cx).map(|next| next.unwrap_or(Next::GiveUp(GaveUp::Rejected, None)))
+        Pin::new(&mut self.0).poll(cx).map(|next| next.unwrap_or(REJECTED))
     }
 }
+
+/// The most runners that are asked for their whole state at once.
+const MOST_ASKED: usize = 64;
+
+/// For what cannot happen: a call that the loop does not answer.
+const REJECTED: Next = Next::GiveUp(GaveUp::Rejected, None, Crowd::NONE);
 
 /// A call in the loop. Dropped before its end, it is gone from there at once.
 pub(super) struct CallGuard {
     live: Arc<LiveLoop>,
     call: CallNumber,
+    function: FunctionNumber,
     is_over: bool,
 }
 
 impl CallGuard {
     /// The head of the answer came. Returns why the call went where it went.
-    pub(super) fn committed(&self, start: StartKind, news: RunnerNews) -> Option<Explanation> {
-        let event = Event::Committed { call: self.call, start, news };
-        self.live.tell_and(&event, |machine, now| machine.explanation(self.call, now))
+    pub(super) fn committed(&self, at: At, start: StartKind, said: Said) -> Option<Account> {
+        let mut inside = self.live.lock();
+        let news = self.live.news(&mut inside, at, said);
+        let stepped = self.live.step(&mut inside, &Event::Committed { call: self.call, start, news }, None);
+        let account = inside.account(self.call, self.live.now());
+        drop(inside);
+        wake(stepped.woken);
+        account
+    }
+
+    /// The call is committed, and there is no answer of its function. Returns why it went where it went.
+    pub(super) fn failed(mut self, at: At, how: EndedHow, said: Said) -> Option<Account> {
+        self.is_over = true;
+        let mut inside = self.live.lock();
+        let account = inside.account(self.call, self.live.now());
+        inside.ended(at, self.function);
+        let news = self.live.news(&mut inside, at, said);
+        let stepped = self.live.step(&mut inside, &Event::Ended { call: self.call, how, news }, None);
+        drop(inside);
+        wake(stepped.woken);
+        account
     }
 
     /// The runner refused.
-    pub(super) fn refused(&self, why: RefusedKind, retry_after: Option<Duration>, news: RunnerNews) -> Next {
-        self.live.tell_for(&Event::Refused { call: self.call, why, retry_after, news }, self.call)
+    pub(super) fn refused(&self, at: At, why: RefusedKind, retry_after: Option<Duration>, said: Said) -> Next {
+        let mut inside = self.live.lock();
+        let news = self.live.news(&mut inside, at, said);
+        let event = Event::Refused { call: self.call, why, retry_after, news };
+        let stepped = self.live.step(&mut inside, &event, Some(self.call));
+        drop(inside);
+        wake(stepped.woken);
+        stepped.mine.unwrap_or(REJECTED)
     }
 
     /// The call's time on its runner is over.
-    pub(super) fn ended(mut self, how: EndedHow) {
+    pub(super) fn ended(mut self, at: At, how: EndedHow) {
         self.is_over = true;
-        self.live.tell(&Event::Ended { call: self.call, how, news: RunnerNews::default() });
+        let (call, function) = (self.call, self.function);
+        self.live.tell_made(|_, inside| {
+            inside.ended(at, function);
+            Some(Event::Ended { call, how, news: RunnerNews::default() })
+        });
     }
 }
 
@@ -143,7 +212,9 @@ impl LiveLoop {
             inside: Mutex::new(Inside {
                 machine,
                 snapshot: Snapshot::empty_of(lineage),
-                members: Vec::new(),
+                runners: Vec::new(),
+                lives: 0,
+                newcomers: Vec::new(),
                 functions: FxHashMap::default(),
                 waiting: FxHashMap::default(),
                 next_call: 0,
@@ -157,16 +228,19 @@ impl LiveLoop {
             pool,
             metrics,
             recorder,
+            is_waiting: watch::Sender::new(false),
             end: CancellationToken::new(),
+            runtime: Handle::current(),
+            asked_for_status: Arc::new(Semaphore::new(MOST_ASKED)),
             this: Weak::clone(this),
         });
         // Each ends when the loop goes, which cancels the token.
-        tokio::spawn(live.end.clone().run_until_cancelled_owned(keep_time(Arc::downgrade(&live))));
+        live.spawn(keep_time(live.weak()));
         if is_told_of_changes {
-            tokio::spawn(live.end.clone().run_until_cancelled_owned(follow_pool(Arc::downgrade(&live))));
+            live.spawn(follow_pool(live.weak()));
         }
         if let Some(reports) = live.pool.reports() {
-            tokio::spawn(live.end.clone().run_until_cancelled_owned(listen(Arc::downgrade(&live), reports)));
+            live.spawn(listen(live.weak(), reports));
         }
         live
     }
@@ -178,6 +252,24 @@ impl LiveLoop {
     /// Whether the pool tells when it changes.
     pub(super) const fn is_told_of_changes(&self) -> bool {
         self.is_told_of_changes
+    }
+
+    pub(super) fn weak(&self) -> WeakLoop {
+        Weak::clone(&self.this)
+    }
+
+    pub(super) fn metrics(&self) -> &PlacementMetrics {
+        &self.metrics
+    }
+
+    /// Whether calls wait, and whenever that changes.
+    pub(super) fn is_waiting(&self) -> watch::Receiver<bool> {
+        self.is_waiting.subscribe()
+    }
+
+    /// Begins a task that ends when the loop goes.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(self.end.clone().run_until_cancelled_owned(task));
     }
 
     /// How many calls wait.
@@ -200,6 +292,7 @@ impl LiveLoop {
         let is_first = inside.machine.view().homes_version() == 0;
         let woken = self.step(&mut inside, &Event::RunnersChanged { changes }, None).woken;
         let makes_ring = std::mem::take(&mut inside.ring_is_stale);
+        self.ask_newcomers(&mut inside);
         drop(inside);
         wake(woken);
         if makes_ring {
@@ -242,32 +335,27 @@ impl LiveLoop {
         drop(inside);
         wake(woken);
         wake(stepped.woken);
-        let guard = CallGuard { live: Arc::clone(self), call: number, is_over: false };
+        let guard = CallGuard { live: Arc::clone(self), call: number, function, is_over: false };
         // Every call that arrives is answered at once, if only with the word to wait.
-        (guard, stepped.mine.unwrap_or(Next::GiveUp(GaveUp::Rejected, None)))
+        (guard, stepped.mine.unwrap_or(REJECTED))
     }
 
     // === telling the loop ===
 
     fn tell(&self, event: &Event) {
-        self.tell_and(event, |_, _| ());
-    }
-
-    fn tell_and<T>(&self, event: &Event, and: impl FnOnce(&PlacingLoop, Moment) -> T) -> T {
         let mut inside = self.lock();
         let woken = self.step(&mut inside, event, None).woken;
-        let result = and(&inside.machine, self.now());
         drop(inside);
         wake(woken);
-        result
     }
 
-    fn tell_for(&self, event: &Event, call: CallNumber) -> Next {
+    /// Tells what is made under the lock, if anything is.
+    pub(super) fn tell_made(&self, make: impl FnOnce(&Self, &mut Inside) -> Option<Event>) {
         let mut inside = self.lock();
-        let stepped = self.step(&mut inside, event, Some(call));
+        let Some(event) = make(self, &mut inside) else { return };
+        let woken = self.step(&mut inside, &event, None).woken;
         drop(inside);
-        wake(stepped.woken);
-        stepped.mine.unwrap_or(Next::GiveUp(GaveUp::Rejected, None))
+        wake(woken);
     }
 
     /// One step of the loop. What is to be done for `mine` is returned; the other calls are to be woken.
@@ -283,12 +371,18 @@ impl LiveLoop {
         for step in &steps {
             let (call, next) = match step {
                 Step::Try { call, runner, attempt } => {
-                    let known = inside.members.get(runner.index()).and_then(Option::as_ref);
+                    let known = inside.runners.get_mut(runner.index()).and_then(Option::as_mut);
                     // The loop tries members only, and is told of changes under the same lock.
-                    let Some(member) = known else { continue };
-                    (*call, Next::Try { runner: Arc::clone(member), attempt: *attempt })
+                    let Some(kept) = known else { continue };
+                    let at = At { place: *runner, life: kept.life };
+                    let began = Instant::now();
+                    kept.begins(began);
+                    let room = kept.take_lent(began);
+                    (*call, Next::Try { runner: Arc::clone(&kept.member), at, attempt: *attempt, room })
                 }
-                Step::GiveUp { call, why, retry_after } => (*call, Next::GiveUp(*why, *retry_after)),
+                Step::GiveUp { call, why, retry_after } => {
+                    (*call, Next::GiveUp(*why, *retry_after, Crowd::of(&inside.machine, *why)))
+                }
                 Step::Wait { call } => {
                     let (sender, receiver) = oneshot::channel();
                     inside.waiting.insert(*call, sender);
@@ -318,32 +412,10 @@ impl LiveLoop {
         if next_timer < self.timer_at.load(Ordering::Relaxed) {
             self.timer_moved.notify_one();
         }
-        self.metrics.waiting(inside.machine.queue().len());
+        let waiting = inside.machine.queue().len();
+        self.metrics.waiting(waiting);
+        self.is_waiting.send_if_modified(|is_waiting| std::mem::replace(is_waiting, waiting > 0) != (waiting > 0));
         stepped
-    }
-
-    // === questions to runners ===
-
-    fn ask_room(&self, inside: &Inside, place: RunnerPlace) {
-        let Some(Some(_member)) = inside.members.get(place.index()) else { return };
-        let this = Weak::clone(&self.this);
-        let asking = async move {
-            if let Some(live) = this.upgrade() {
-                live.tell(&Event::NoRoom { runner: place, again_after: Duration::from_millis(50) });
-            }
-        };
-        tokio::spawn(self.end.clone().run_until_cancelled_owned(asking));
-    }
-
-    fn probe(&self, inside: &Inside, place: RunnerPlace) {
-        let Some(Some(_member)) = inside.members.get(place.index()) else { return };
-        let this = Weak::clone(&self.this);
-        let asking = async move {
-            if let Some(live) = this.upgrade() {
-                live.tell(&Event::ProbeFailed { runner: place });
-            }
-        };
-        tokio::spawn(self.end.clone().run_until_cancelled_owned(asking));
     }
 
     // === homes ===
@@ -375,7 +447,7 @@ impl LiveLoop {
                 }
             }
         };
-        if is_first && self.lock().members.len() <= FEW {
+        if is_first && self.lock().runners.len() <= FEW {
             make();
         } else {
             // Not waited for: it ends by itself.
@@ -423,19 +495,66 @@ fn wake(woken: Vec<(oneshot::Sender<Next>, Next)>) {
 }
 
 impl Inside {
+    /// The runner that has this place now.
+    pub(super) fn kept(&self, place: RunnerPlace) -> Option<(At, Arc<Member>)> {
+        let kept = self.runners.get(place.index())?.as_ref()?;
+        Some((At { place, life: kept.life }, Arc::clone(&kept.member)))
+    }
+
+    /// What is kept of this runner, if it is still there.
+    pub(super) fn kept_mut(&mut self, at: At) -> Option<&mut Kept> {
+        self.runners.get_mut(at.place.index())?.as_mut().filter(|kept| kept.life == at.life)
+    }
+
+    fn ended(&mut self, at: At, function: FunctionNumber) {
+        if let Some(kept) = self.kept_mut(at) {
+            kept.ends(function, Instant::now());
+        }
+    }
+
+    pub(super) fn take_newcomers(&mut self) -> Vec<RunnerPlace> {
+        std::mem::take(&mut self.newcomers)
+    }
+
+    pub(super) fn number(&self, function: &str) -> Option<FunctionNumber> {
+        self.functions.get(function).map(|(number, _)| *number)
+    }
+
+    pub(super) const fn view(&self) -> &View {
+        self.machine.view()
+    }
+
+    fn account(&self, call: CallNumber, now: Moment) -> Option<Account> {
+        let explanation = self.machine.explanation(call, now)?;
+        let name = |place: RunnerPlace| Some(self.runners.get(place.index())?.as_ref()?.member.id.clone());
+        let names = explanation.candidates.map(|candidate| name(candidate?.runner));
+        Some(Account { explanation, names })
+    }
+
     /// Takes over one change of the pool, and tells it as the loop knows it.
     fn note(&mut self, change: &SnapshotChange) -> RunnerChange {
         let (place, member) = match change {
             SnapshotChange::Joined(place, member) | SnapshotChange::Changed(place, member) => (*place, Some(member)),
             SnapshotChange::Left(place, _) => (*place, None),
         };
-        if self.members.len() <= place.index() {
-            self.members.resize(place.index() + 1, None);
+        if self.runners.len() <= place.index() {
+            self.runners.resize_with(place.index() + 1, || None);
         }
-        let former = std::mem::replace(&mut self.members[place.index()], member.cloned());
+        let is_change = matches!(change, SnapshotChange::Changed(..));
+        let former = self.runners[place.index()].take();
         let is_listed = |member: &Arc<Member>| member.weight > 0;
-        self.ring_is_stale |=
-            former.as_ref().map(is_listed) != member.map(is_listed) || !matches!(change, SnapshotChange::Changed(..));
+        self.ring_is_stale |= former.as_ref().map(|kept| is_listed(&kept.member)) != member.map(is_listed) || !is_change;
+        self.runners[place.index()] = match (member, former) {
+            (None, _) => None,
+            (Some(member), Some(kept)) if is_change => Some(kept.now(Arc::clone(member))),
+            (Some(member), _) => {
+                self.lives += 1;
+                if member.terms.slots.is_none() && is_agent(member) {
+                    self.newcomers.push(place);
+                }
+                Some(Kept::new(Arc::clone(member), self.lives))
+            }
+        };
         match member {
             None => RunnerChange::Left { runner: place },
             Some(member) => RunnerChange::Set {
@@ -449,11 +568,17 @@ impl Inside {
                         pool::Admission::Closed(_) => Admission::Closed,
                     },
                     max_in_flight: member.terms.call_limit(),
-                    slots: member.terms.slots,
+                    slots: member.terms.slots.or_else(|| is_agent(member).then_some(1)),
                 },
             },
         }
     }
+}
+
+/// Whether the runner tells how full it is. Until an agent has said how many slots it has, it is taken to have one: as many calls as wait would be
+/// sent there otherwise.
+fn is_agent(member: &Member) -> bool {
+    member.runner.view().is_some_and(|view| view.protocol == Protocol::Agent)
 }
 
 /// Tells the loop when its timers are due.
@@ -507,11 +632,6 @@ async fn listen(live: Weak<LiveLoop>, mut reports: broadcast::Receiver<RunnerRep
             Err(broadcast::error::RecvError::Closed) => return,
         };
         let Some(live) = live.upgrade() else { return };
-        let warm = {
-            let inside = live.lock();
-            let number = |name: &String| inside.functions.get(name.as_str()).map(|(number, _)| *number);
-            report.warm_workers.iter().filter_map(|(name, idle)| Some((number(name)?, *idle))).collect()
-        };
-        live.tell(&Event::Reported { runner: report.place, in_flight: report.load.in_flight, slots: report.load.slots, warm });
+        live.reported(report);
     }
 }

@@ -3,9 +3,13 @@
 //!
 //! * [`Placement`] takes one call through: it asks the pool, tries runners, waits, counts.
 //! * [`live`] holds a loop behind a short lock, wakes the calls it hands slots to, and tells it what the pool and the clock do.
+//! * [`questions`] asks runners for room, for their load and for their state, when the loop wants it; [`kept`] is what is remembered for that.
 //! * [`recorder`] writes events and steps down, when that is wanted.
 
+mod account;
+mod kept;
 mod live;
+mod questions;
 mod recorder;
 mod tally;
 
@@ -14,21 +18,22 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use self::live::{LiveLoop, Next};
+pub use self::account::{Account, Crowd};
+use self::live::{LiveLoop, Next, Said};
 use self::recorder::Recorder;
 pub use self::recorder::{RecordHead, RecordLine};
 pub use self::tally::Report;
 use self::tally::Tally;
 use super::config::{PlacementConfig, Times};
-use super::event::{EndedHow, GaveUp, RefusedKind, RunnerNews, StartKind};
+use super::event::{EndedHow, GaveUp, RefusedKind, StartKind};
 use super::metrics::PlacementMetrics;
 use super::not_placed::NotPlaced;
 use super::placers::Placer;
-use crate::model::{Call, CallKind, FunctionName};
+use crate::model::{Call, CallKind, FunctionName, Outcome};
 use crate::pool::{Evidence, Fault, PoolAnswer, PoolError, RunnerPool, Snapshot};
-use crate::protocol::RefusalReason;
+use crate::protocol::{RefusalReason, WorkerStart};
 use crate::runner::http::AnswerFacts;
-use crate::runner::{AnswerBody, Attempt, BodyEnd, CallBody, CallError, Refused, RefusedWhy, RunnerCall};
+use crate::runner::{AnswerBody, Attempt, BodyEnd, CallBody, CallError, RefusedWhy, RunnerCall};
 use crate::telemetry::trace::{SpanKind, Tracer};
 
 /// Places calls: one pool, and the strategies that the configuration names.
@@ -152,37 +157,49 @@ impl Placement {
         let (guard, mut next) = live.arrive(&shared.config, call, &until, body.length().unwrap_or(0));
         loop {
             next = match next {
-                Next::Try { runner, attempt } => {
+                Next::Try { runner, at, attempt, room } => {
                     tally.attempt_begins(&runner.id, attempt);
                     let mut span = shared.tracer.span("attempt", SpanKind::Client, tally.trace());
                     span.text("runpool.runner", runner.id.as_str());
                     span.number("runpool.attempt", i64::from(attempt));
-                    let attempt = RunnerCall { call, body, attempt, room: None, trace: *span.context() };
+                    let attempt = RunnerCall { call, body, attempt, room, trace: *span.context() };
                     let tried = runner.runner.try_exec(attempt).await;
                     if let Some(evidence) = Evidence::of(&tried) {
                         shared.pool.note(&runner, evidence);
                     }
                     match tried {
                         Attempt::Committed(Ok(answer)) => {
-                            let committed = guard.committed(start_of(&answer), news_of(&answer));
-                            tally.explained(committed);
+                            let facts = answer.extensions().get::<AnswerFacts>();
+                            tally.explained(guard.committed(at, start_of(facts), said_of(facts)));
+                            // An agent answers when the function has started: its slot stays taken.
+                            let runs_on = call.kind == CallKind::Detached && facts.is_some_and(|facts| facts.load.is_some());
                             let ends = move |end| match end {
-                                BodyEnd::Complete => guard.ended(EndedHow::Ok),
-                                BodyEnd::Broken => guard.ended(EndedHow::Failed),
-                                BodyEnd::Dropped => guard.ended(EndedHow::Withdrawn),
+                                BodyEnd::Complete | BodyEnd::Dropped if runs_on => guard.ended(at, EndedHow::RunsOn),
+                                BodyEnd::Complete => guard.ended(at, EndedHow::Ok),
+                                BodyEnd::Broken => guard.ended(at, EndedHow::Failed),
+                                BodyEnd::Dropped => guard.ended(at, EndedHow::Withdrawn),
                             };
                             return tally.placed(Ok(answer.map(|body| body.at_end(ends))));
                         }
                         Attempt::Committed(Err(error)) => {
                             span.fail(&error.detail);
-                            guard.ended(EndedHow::Failed);
+                            let facts = error.facts.as_deref();
+                            let how = match error.outcome {
+                                Outcome::ClientGone | Outcome::BodyTooLarge => EndedHow::Withdrawn,
+                                _ => EndedHow::Failed,
+                            };
+                            // Who answers that the call failed has taken it.
+                            let committed = facts.and_then(|_| guard.committed(at, start_of(facts), said_of(facts)));
+                            let ended = guard.failed(at, how, Said::default());
+                            tally.explained(committed.or(ended));
                             return tally.placed(Err(error));
                         }
                         Attempt::Refused(refused) => {
                             span.text("runpool.refused", refused.why.as_str());
                             tally.refused(&refused);
                             tracing::debug!(call = %call.id, runner = %runner.id, why = %refused.why, "refused");
-                            let next = guard.refused(refused_kind(&refused.why), refused.retry_after, news_of_refusal(&refused));
+                            let said = Said { load: refused.load, lost: refused.lost };
+                            let next = guard.refused(at, refused_kind(&refused.why), refused.retry_after, said);
                             if !body.is_replayable() {
                                 return tally.not_placed(NotPlaced::BodyGone);
                             }
@@ -199,8 +216,8 @@ impl Placement {
                         Err(end) => return tally.not_placed(end),
                     }
                 }
-                Next::GiveUp(why, retry_after) => {
-                    tally.come_back(retry_after);
+                Next::GiveUp(why, retry_after, crowd) => {
+                    tally.gave_up(retry_after, crowd);
                     let end = match (why, &pool_error) {
                         (GaveUp::PlacerTimeout | GaveUp::NoRunner, Some(error)) => NotPlaced::PoolError(error.clone()),
                         _ => why.into(),
@@ -348,17 +365,16 @@ impl Pause {
     }
 }
 
-fn start_of(_answer: &http::Response<AnswerBody>) -> StartKind {
-    StartKind::Unknown
+fn start_of(facts: Option<&AnswerFacts>) -> StartKind {
+    match facts.and_then(|facts| facts.start) {
+        Some(WorkerStart::Warm) => StartKind::Warm,
+        Some(WorkerStart::Cold(took)) => StartKind::Cold(took),
+        None => StartKind::Unknown,
+    }
 }
 
-fn news_of(answer: &http::Response<AnswerBody>) -> RunnerNews {
-    let facts = answer.extensions().get::<AnswerFacts>();
-    RunnerNews { load: facts.and_then(|facts| facts.load), lost_warm: Vec::new() }
-}
-
-fn news_of_refusal(refused: &Refused) -> RunnerNews {
-    RunnerNews { load: refused.load, lost_warm: Vec::new() }
+fn said_of(facts: Option<&AnswerFacts>) -> Said {
+    facts.map_or_else(Said::default, |facts| Said { load: facts.load, lost: facts.lost.clone() })
 }
 
 const fn refused_kind(why: &RefusedWhy) -> RefusedKind {

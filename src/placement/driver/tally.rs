@@ -8,12 +8,11 @@ use tokio::time::Instant;
 use crate::model::{Call, RunnerId, TraceContext};
 use crate::placement::metrics::{Handles, PlacementMetrics};
 use crate::placement::not_placed::NotPlaced;
-use crate::placement::placing_loop::Explanation;
 use crate::runner::{AnswerBody, CallError, Refused};
 use crate::telemetry::metrics::observe;
 use crate::telemetry::trace::{Span, SpanKind, Tracer};
 
-use super::PlacedResult;
+use super::{Account, Crowd, PlacedResult};
 
 /// What a placement took.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +33,9 @@ pub struct Report {
     /// had asked for.
     pub retry_after: Option<Duration>,
     /// Why the call went where it went, if it was placed.
-    pub explanation: Option<Explanation>,
+    pub account: Option<Account>,
+    /// What it was up against, if it was given up.
+    pub crowd: Option<Crowd>,
 }
 
 pub(super) struct Tally<'a> {
@@ -80,8 +81,9 @@ impl<'a> Tally<'a> {
         self.report.waited += time;
     }
 
-    pub(super) fn come_back(&mut self, after: Option<Duration>) {
-        self.report.retry_after = after.or(self.report.retry_after);
+    pub(super) fn gave_up(&mut self, come_back_after: Option<Duration>, crowd: Crowd) {
+        self.report.retry_after = come_back_after.or(self.report.retry_after);
+        self.report.crowd = Some(crowd);
     }
 
     pub(super) fn attempt_begins(&mut self, runner: &RunnerId, attempt: u32) {
@@ -99,11 +101,11 @@ impl<'a> Tally<'a> {
         counter.inc();
     }
 
-    pub(super) fn explained(&mut self, explanation: Option<Explanation>) {
-        if let Some(reason) = explanation.as_ref().and_then(|explanation| explanation.reason) {
+    pub(super) fn explained(&mut self, account: Option<Account>) {
+        if let Some(reason) = account.as_ref().and_then(|account| account.explanation.reason) {
             self.metrics.decided(&self.handles, reason);
         }
-        self.report.explanation = explanation;
+        self.report.account = account;
     }
 
     pub(super) fn placed(mut self, result: Result<http::Response<AnswerBody>, CallError>) -> PlacedResult {

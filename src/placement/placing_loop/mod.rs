@@ -450,6 +450,13 @@ impl PlacingLoop {
         if start.is_none() {
             self.view.start_is_over(hold.runner, hold.expected);
         }
+        if how == EndedHow::RunsOn {
+            self.view.note_failing(hold.runner, 0.0);
+            self.view.learn(hold.runner, function, news);
+            self.view.runs_on(hold.runner, function);
+            // Others may wait for room that only the runner can tell of now.
+            return self.offer(hold.runner, now, steps);
+        }
         let keeps_workers = self.view.function(function).facts().keeps_workers;
         let leaves_warm = match (how, start) {
             (EndedHow::Ok, Some(StartKind::Warm | StartKind::Cold(_))) if keeps_workers => LeavesWarm::Yes,

@@ -372,6 +372,17 @@ impl View {
         self.refresh(place);
     }
 
+    /// A call that was to be started runs on there: its slot stays taken, as if it were another balancer's.
+    pub(super) fn runs_on(&mut self, place: RunnerPlace, number: FunctionNumber) {
+        self.take_back(place, number);
+        if let Some(runner) = self.runner_mut(place)
+            && runner.slots.is_some()
+        {
+            runner.others += 1;
+        }
+        self.refresh(place);
+    }
+
     /// An attempt was withdrawn before it was decided, or ended before its head came.
     pub(super) fn start_is_over(&mut self, place: RunnerPlace, expected: Expected) {
         if let Some(runner) = self.runner_mut(place) {
@@ -596,6 +607,7 @@ impl View {
         if let Some(workers) = known.workers.get_mut(&place) {
             workers.own = workers.own.saturating_sub(1);
         }
+        known.forget_empty(place);
         if let Some(runner) = self.runner_mut(place) {
             runner.own = runner.own.saturating_sub(1);
         }
@@ -606,7 +618,7 @@ impl View {
         let Workers { idle, position, .. } = *known.workers.entry(place).or_default();
         let new = u32::try_from(i64::from(idle).saturating_add(change).max(0)).unwrap_or(u32::MAX);
         if new == idle {
-            return;
+            return known.forget_empty(place);
         }
         known.idle = known.idle - idle + new;
         let Some(workers) = known.workers.get_mut(&place) else { return };
@@ -619,6 +631,7 @@ impl View {
             }
         } else if new == 0 {
             known.take_from_warm(position);
+            known.forget_empty(place);
             if let Some(runner) = self.runner_mut(place)
                 && let Some(position) = runner.warm.iter().position(|function| *function == number)
             {
@@ -672,6 +685,13 @@ impl FunctionState {
             workers.idle = 0;
             let position = workers.position;
             self.take_from_warm(position);
+        }
+    }
+
+    /// Keeps no entry of a runner on which nothing of the function is: functions times runners would be many.
+    fn forget_empty(&mut self, place: RunnerPlace) {
+        if self.workers.get(&place).is_some_and(|workers| workers.idle == 0 && workers.own == 0) {
+            self.workers.remove(&place);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::pool::snapshot_pool::Noted;
 use crate::pool::{
     Admission, ClosedWhy, Member, RunnerPlace, RunnerPool as _, RunnerReport, Snapshot, SnapshotChange, SnapshotPool,
 };
-use crate::protocol::{AgentState, AgentStatus, LoadReport};
+use crate::protocol::{AgentState, AgentStatus};
 use crate::runner::http::Protocol;
 use crate::runner::{HealthAnswer, HealthQuestion};
 
@@ -35,7 +35,7 @@ pub struct HealthKeeper {
     kept: HashMap<RunnerPlace, Kept>,
     /// When whom to ask next.
     due: BinaryHeap<Reverse<(Instant, RunnerPlace, u64)>>,
-    asking: JoinSet<(RunnerPlace, u64, HealthAnswer)>,
+    asking: JoinSet<(RunnerPlace, u64, Instant, HealthAnswer)>,
     next_life: u64,
 }
 
@@ -110,8 +110,8 @@ impl HealthKeeper {
                 }
                 Some(asked) = self.asking.join_next() => {
                     // A question that panicked was told already; its runner is asked no more.
-                    if let Ok((place, life, answer)) = asked {
-                        self.asked(place, life, answer);
+                    if let Ok((place, life, asked_at, answer)) = asked {
+                        self.asked(place, life, asked_at, answer);
                     }
                 }
                 () = sleep_until(wakes_at) => self.time_passed(),
@@ -177,20 +177,20 @@ impl HealthKeeper {
                 continue;
             }
             let (runner, question, limit) = (Arc::clone(&kept.member.runner), question.clone(), self.rules.timeout);
-            self.asking.spawn(async move { (place, life, runner.ask_health(&question, limit).await) });
+            self.asking.spawn(async move { (place, life, now, runner.ask_health(&question, limit).await) });
         }
         if self.health.is_restless() {
             self.step(HealthEvent::Tick);
         }
     }
 
-    fn asked(&mut self, place: RunnerPlace, life: u64, answer: HealthAnswer) {
+    fn asked(&mut self, place: RunnerPlace, life: u64, asked_at: Instant, answer: HealthAnswer) {
         let Some(kept) = self.kept.get(&place).filter(|kept| kept.life == life) else { return };
         let (answer, detail) = match answer {
             HealthAnswer::Well(status) => {
                 let answer = status.as_deref().map_or(CheckAnswer::Well, verdict_of);
                 if let Some(status) = status {
-                    self.pool.report(report(place, *status));
+                    self.pool.report(RunnerReport::of(place, asked_at, *status));
                 }
                 (answer, String::new())
             }
@@ -282,12 +282,6 @@ fn verdict_of(status: &AgentStatus) -> CheckAnswer {
     }
 }
 
-fn report(place: RunnerPlace, status: AgentStatus) -> RunnerReport {
-    let in_flight = u32::try_from(status.active_request_count).unwrap_or(u32::MAX);
-    let load = LoadReport { in_flight, slots: status.slots, warm: 0 };
-    RunnerReport { place, load, warm_workers: status.warm_workers }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -297,6 +291,7 @@ mod tests {
 
     use super::*;
     use crate::pool::{Evidence, Terms};
+    use crate::protocol::LoadReport;
     use crate::runner::{Attempt, Refused, RefusedWhy, Runner, RunnerCall, StatusError};
     use crate::telemetry::metrics::{Metrics, MetricsConfig};
 

@@ -159,14 +159,15 @@ where
         for balancer in 0..self.rules.len() {
             for (number, function) in (0..).zip(self.functions) {
                 let flow = match self.setup.flows {
-                    Flows::ByFunction => &function.name,
+                    Flows::ByFunction => function.name.as_str(),
                     Flows::ByApp => &function.app,
+                    Flows::Together => "all",
                 };
                 let facts = FunctionFacts {
                     name: function.name.clone(),
                     placer: self.setup.placer,
                     weight: 1,
-                    flow: flow.clone(),
+                    flow: flow.to_owned(),
                     memory: u64::from(function.memory_mb) << 20,
                     concurrency: 0,
                     keeps_workers: true,

@@ -1,0 +1,264 @@
+//! Why calls went where they went: for the client that asks (`runpool-explain: 1`), and for operators, of the last calls.
+//!
+//! The last calls are kept in a ring of slots that are made once; a call writes one slot, under a lock of its own, and who looks for a call goes
+//! through all of them.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderValue;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::model::{CallId, Function, Outcome, RunnerId};
+use crate::placement::{Account, Crowd, Report, StartKind};
+
+/// What is remembered of the last calls. Cheap to clone; off by default.
+#[derive(Clone, Debug, Default)]
+pub struct ExplainedCalls {
+    ring: Option<Arc<Ring>>,
+}
+
+#[derive(Debug)]
+struct Ring {
+    next: AtomicUsize,
+    /// Each protects one call's explanation, for the time of a copy.
+    slots: Box<[Mutex<Option<Explained>>]>,
+}
+
+/// One call's placement, as it is kept.
+#[derive(Clone, Debug)]
+struct Explained {
+    call_id: CallId,
+    function: Option<Arc<Function>>,
+    outcome: Outcome,
+    placer: &'static str,
+    facts: Facts,
+}
+
+/// What a report says about a placement.
+#[derive(Clone, Debug)]
+struct Facts {
+    runner: Option<RunnerId>,
+    account: Option<Account>,
+    crowd: Option<Crowd>,
+    waited_ms: f64,
+    attempts: u32,
+    refusals: u32,
+}
+
+impl From<&Report> for Facts {
+    fn from(report: &Report) -> Self {
+        Self {
+            runner: report.runner.clone(),
+            account: report.account.clone(),
+            crowd: report.crowd,
+            waited_ms: report.waited.as_secs_f64() * 1e3,
+            attempts: report.attempts,
+            refusals: report.refusals,
+        }
+    }
+}
+
+/// Where one call went, and why; or why it went nowhere.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct CallPlacement {
+    /// The call.
+    #[schema(example = "01JDGWPZ6S3XW2N5T0Q8R4VYKM")]
+    pub call_id: String,
+    /// Its function.
+    #[schema(example = "greet")]
+    pub function: String,
+    /// How the call ended, or how its answer began: `ok` once a runner answered.
+    #[schema(example = "ok")]
+    pub outcome: String,
+    /// The strategy.
+    #[schema(example = "delay-pull")]
+    pub placer: String,
+    /// Why this runner was chosen; of a call that was not placed, why not.
+    #[schema(example = "warm")]
+    pub reason: String,
+    /// The runner that took the call.
+    #[schema(example = "127.0.0.1:9001")]
+    pub runner: Option<String>,
+    /// The chosen runner and the function's first homes, as they looked when the choice was made.
+    pub candidates: Vec<CandidateView>,
+    /// Milliseconds that the call waited for a runner.
+    pub waited_ms: f64,
+    /// Attempts, the last included.
+    pub attempts: u32,
+    /// Attempts that were refused.
+    pub refusals: u32,
+    /// How it began there: `warm`, `cold`, or `unknown` if the runner did not say.
+    #[schema(example = "warm")]
+    pub start: Option<String>,
+    /// What a cold start took.
+    pub start_ms: Option<f64>,
+    /// Of a call that was given up: the runners of the pool.
+    pub runners: Option<usize>,
+    /// Of these, the ones that were known to have room.
+    pub runners_with_room: Option<usize>,
+    /// Calls that waited then.
+    pub waiting: Option<usize>,
+}
+
+/// A runner as it looked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct CandidateView {
+    /// What the pool knows it by.
+    #[schema(example = "127.0.0.1:9001")]
+    pub runner: String,
+    /// Calls that were known to be there.
+    pub in_flight: u32,
+    /// Its slots, if they were known.
+    pub slots: Option<u32>,
+    /// Idle workers of the function that were known to be there.
+    pub idle: u32,
+}
+
+impl ExplainedCalls {
+    /// Remembers this many calls; 0 remembers none.
+    pub fn new(calls: usize) -> Self {
+        let ring = || Arc::new(Ring { next: AtomicUsize::new(0), slots: (0..calls).map(|_| Mutex::default()).collect() });
+        Self { ring: (calls > 0).then(ring) }
+    }
+
+    /// How a call was placed, if it is among the last.
+    pub fn find(&self, call_id: CallId) -> Option<CallPlacement> {
+        let slots = self.ring.as_ref()?.slots.iter();
+        slots.map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).find_map(|slot| {
+            let explained = slot.as_ref().filter(|explained| explained.call_id == call_id)?;
+            Some(explained.view())
+        })
+    }
+
+    /// Whether a call is remembered at all.
+    pub const fn is_on(&self) -> bool {
+        self.ring.is_some()
+    }
+
+    pub(super) fn remember(
+        &self,
+        call_id: CallId,
+        function: Option<&Arc<Function>>,
+        outcome: Outcome,
+        placer: &'static str,
+        report: &Report,
+    ) {
+        let Some(ring) = &self.ring else { return };
+        let explained = Explained { call_id, function: function.cloned(), outcome, placer, facts: report.into() };
+        let slot = &ring.slots[ring.next.fetch_add(1, Ordering::Relaxed) % ring.slots.len()];
+        *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(explained);
+    }
+}
+
+/// The value of `runpool-explained`.
+pub(super) fn header(call_id: CallId, outcome: Outcome, placer: &'static str, report: &Report) -> Option<HeaderValue> {
+    let view = Explained { call_id, function: None, outcome, placer, facts: report.into() }.view();
+    let mut text = format!("placer={}, reason={}", view.placer, view.reason);
+    if let Some(runner) = &view.runner {
+        let _ = write!(text, ", runner={runner}");
+    }
+    if !view.candidates.is_empty() {
+        let candidates: Vec<String> = view.candidates.iter().map(CandidateView::to_string).collect();
+        let _ = write!(text, ", candidates=\"{}\"", candidates.join("; "));
+    }
+    let CallPlacement { waited_ms, attempts, .. } = view;
+    let _ = write!(text, ", waited={waited_ms:.1}ms, attempts={attempts}");
+    if let Some(start) = &view.start {
+        let _ = write!(text, ", start={start}");
+    }
+    if let (Some(runners), Some(with_room), Some(waiting)) = (view.runners, view.runners_with_room, view.waiting) {
+        let _ = write!(text, ", runners={runners}, with-room={with_room}, waiting={waiting}");
+    }
+    // Names of runners are what the user wrote; one that does not fit in a header costs the header.
+    HeaderValue::try_from(text).ok()
+}
+
+impl std::fmt::Display for CandidateView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { runner, in_flight, slots, idle } = self;
+        match slots {
+            Some(slots) => write!(f, "{runner} {in_flight}/{slots} warm={idle}"),
+            None => write!(f, "{runner} {in_flight}/? warm={idle}"),
+        }
+    }
+}
+
+impl Explained {
+    fn view(&self) -> CallPlacement {
+        let Facts { runner, account, crowd, waited_ms, attempts, refusals } = self.facts.clone();
+        let explanation = account.as_ref().map(|account| &account.explanation);
+        let start = explanation.and_then(|explanation| explanation.start);
+        let chosen = explanation.and_then(|explanation| explanation.reason).map(|reason| reason.as_str());
+        let gave_up = crowd.map(|crowd| crowd.why.as_str());
+        let reason = gave_up.or(chosen).unwrap_or(self.outcome.as_str());
+        let candidates = account.as_ref().map_or_else(Vec::new, |Account { explanation, names }| {
+            let seen =
+                explanation.candidates.iter().zip(names).filter_map(|(candidate, name)| Some(((*candidate)?, name.as_ref()?)));
+            let view = |(candidate, name): (crate::placement::Candidate, &RunnerId)| CandidateView {
+                runner: name.to_string(),
+                in_flight: candidate.in_flight,
+                slots: candidate.slots,
+                idle: candidate.idle,
+            };
+            seen.map(view).collect()
+        });
+        CallPlacement {
+            call_id: self.call_id.to_string(),
+            function: self.function.as_ref().map_or_else(String::new, |function| function.name().to_string()),
+            outcome: self.outcome.as_str().to_owned(),
+            placer: self.placer.to_owned(),
+            reason: reason.to_owned(),
+            runner: runner.map(|runner| runner.to_string()),
+            candidates,
+            waited_ms,
+            attempts,
+            refusals,
+            start: start.map(|start| match start {
+                StartKind::Warm => "warm".to_owned(),
+                StartKind::Cold(_) => "cold".to_owned(),
+                StartKind::Unknown => "unknown".to_owned(),
+            }),
+            start_ms: start
+                .and_then(|start| if let StartKind::Cold(took) = start { Some(took.as_secs_f64() * 1e3) } else { None }),
+            runners: crowd.map(|crowd| crowd.runners),
+            runners_with_room: crowd.map(|crowd| crowd.with_room),
+            waiting: crowd.map(|crowd| crowd.waiting),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::placement::GaveUp;
+
+    fn id(number: u64) -> CallId {
+        CallId::from_parts(number, 1)
+    }
+
+    #[test]
+    fn the_last_calls_are_remembered_and_no_others() {
+        let calls = ExplainedCalls::new(2);
+        for number in 1..=3 {
+            calls.remember(id(number), None, Outcome::Ok, "ch", &Report { attempts: 7, ..Report::default() });
+        }
+        assert_eq!(calls.find(id(1)), None);
+        assert_eq!(calls.find(id(3)).map(|found| found.attempts), Some(7));
+        let off = ExplainedCalls::new(0);
+        off.remember(id(1), None, Outcome::Ok, "ch", &Report::default());
+        assert!(off.find(id(1)).is_none() && !off.is_on());
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_says_what_it_was_up_against() {
+        let crowd = Crowd { why: GaveUp::PlacerTimeout, runners: 2, with_room: 0, waiting: 40 };
+        let report = Report { crowd: Some(crowd), waited: std::time::Duration::from_millis(1_500), ..Report::default() };
+        assert_eq!(
+            header(id(1), Outcome::PlacerTimeout, "ch", &report).unwrap(),
+            "placer=ch, reason=placer-timeout, waited=1500.0ms, attempts=0, runners=2, with-room=0, waiting=40"
+        );
+    }
+}
