@@ -188,15 +188,16 @@ impl Drop for CallGuard {
 }
 
 impl LiveLoop {
-    /// Begins a loop for the snapshots of one lineage.
+    /// Begins a loop for the snapshots of one lineage, and tells it of this one.
     pub(super) fn begin(
         config: &PlacementConfig,
         placer: Option<Box<dyn Placer>>,
         pool: Arc<dyn RunnerPool>,
-        lineage: u64,
+        snapshot: &Snapshot,
         metrics: Arc<PlacementMetrics>,
         recorder: Option<Arc<Recorder>>,
     ) -> Arc<Self> {
+        let lineage = snapshot.lineage();
         let (rules, seed) = (config.loop_rules(), rand::random());
         if let Some(recorder) = &recorder {
             recorder.begin(&RecordHead { lineage, seed, rules: rules.clone() });
@@ -234,6 +235,8 @@ impl LiveLoop {
             asked_for_status: Arc::new(Semaphore::new(MOST_ASKED)),
             this: Weak::clone(this),
         });
+        // Before anybody else can tell it, so that the first call finds the homes made.
+        live.follow(snapshot);
         // Each ends when the loop goes, which cancels the token.
         live.spawn(keep_time(live.weak()));
         if is_told_of_changes {

@@ -321,7 +321,7 @@ impl Placement {
             &shared.config,
             placer,
             Arc::clone(&shared.pool),
-            snapshot.lineage(),
+            snapshot,
             Arc::clone(&shared.metrics),
             shared.recorder.clone(),
         );
