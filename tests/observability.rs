@@ -320,10 +320,14 @@ async fn a_call_that_was_refused_once_is_one_trace_from_the_client_to_the_functi
     let small = ["--slots", "1", "--set", &endpoint, "--set", "telemetry.service_name=agent"];
     let mut runners = [runner(&small), runner(&small)];
     let telemetry = format!("[placement]\nplacer = \"ch\"\n[telemetry]\notlp_endpoint = \"{}\"\n", receiver.endpoint);
-    let mut balancer = balancer(directory.path(), &[&runners[0], &runners[1]], &format!("{telemetry}{PROBE}"));
-    let url = balancer.url("front", "/invoke/probe");
+    // A balancer that asks nobody for its load, and another over the same runners: what one has there, the other learns by being refused.
+    let config = format!("{telemetry}[pool.health]\ninterval = \"0s\"\n{PROBE}");
+    let others_directory = tempfile::tempdir().unwrap();
+    let mut other = balancer(others_directory.path(), &[&runners[0], &runners[1]], &config);
+    let mut balancer = balancer(directory.path(), &[&runners[0], &runners[1]], &config);
+    let (url, others_url) = (balancer.url("front", "/invoke/probe"), other.url("front", "/invoke/probe"));
     let call = async |traceparent: &str, hold: Option<&Hold>| {
-        let mut request = client().post(&url).header("tracestate", "vendor=1");
+        let mut request = client().post(if hold.is_some() { &others_url } else { &url }).header("tracestate", "vendor=1");
         if !traceparent.is_empty() {
             request = request.header("traceparent", traceparent);
         }
@@ -348,8 +352,10 @@ async fn a_call_that_was_refused_once_is_one_trace_from_the_client_to_the_functi
     let (_, seen_of_new) = call("", None).await;
 
     // Whoever sends ends first, with all that is left to send.
-    balancer.signal(Signal::SIGTERM);
-    assert!(balancer.wait().success());
+    for balancer in [&mut balancer, &mut other] {
+        balancer.signal(Signal::SIGTERM);
+        assert!(balancer.wait().success());
+    }
     for runner in &mut runners {
         runner.signal(Signal::SIGTERM);
         assert!(runner.wait().success());

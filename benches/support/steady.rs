@@ -27,6 +27,8 @@ pub(crate) struct Steady {
     usual: usize,
     steps: Vec<Step>,
     probed: Vec<RunnerPlace>,
+    /// Calls that had to wait.
+    pub(crate) waited: u64,
 }
 
 impl Steady {
@@ -46,6 +48,7 @@ impl Steady {
             usual: (runners * SLOTS / 2) as usize,
             steps: Vec::with_capacity(16),
             probed: Vec::with_capacity(16),
+            waited: 0,
         };
         for number in 0..FUNCTIONS {
             let name = format!("function-{number}");
@@ -106,10 +109,12 @@ impl Steady {
                 Step::Try { call, runner, .. } => {
                     self.there[runner.index()] += 1;
                     self.running.push_back((call, runner));
-                    let event = Event::Committed { call, start: StartKind::Warm, news: self.news(runner, 0) };
+                    // Workers stay idle where calls have ended, as with memory enough: a call that comes finds one.
+                    let event = Event::Committed { call, start: StartKind::Warm, news: RunnerNews::default() };
                     self.tell(&event);
                 }
                 Step::Probe { runner } => self.probed.push(runner),
+                Step::Wait { .. } => self.waited += 1,
                 _ => {}
             }
         }
@@ -130,14 +135,14 @@ impl Steady {
     fn end(&mut self) {
         if let Some((call, runner)) = self.running.pop_front() {
             self.there[runner.index()] -= 1;
-            let event = Event::Ended { call, how: EndedHow::Ok, news: self.news(runner, 1) };
+            let event = Event::Ended { call, how: EndedHow::Ok, news: self.news(runner) };
             self.tell(&event);
         }
     }
 
-    fn news(&self, runner: RunnerPlace, warm: u32) -> RunnerNews {
+    fn news(&self, runner: RunnerPlace) -> RunnerNews {
         let in_flight = self.there[runner.index()];
-        RunnerNews { load: Some(LoadReport { in_flight, slots: SLOTS, warm }), lost_warm: Vec::new() }
+        RunnerNews { load: Some(LoadReport { in_flight, slots: SLOTS, warm: 1 }), lost_warm: Vec::new() }
     }
 
     fn tell(&mut self, event: &Event) {

@@ -16,6 +16,8 @@ pub(super) struct Hold {
     /// Which of the runners that ever had that place.
     pub(super) life: u64,
     pub(super) expected: Expected,
+    /// When the worker that is started for it must be there, while that is to come.
+    pub(super) starts_until: Option<Moment>,
     /// It is tried beyond what the runner is known to take.
     pub(super) is_probe: bool,
     /// When the attempt was decided.

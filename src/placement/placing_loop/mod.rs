@@ -328,12 +328,22 @@ impl PlacingLoop {
         let Some(state) = self.calls.get_mut(&call) else { return };
         state.note_choice(&self.view, runner, reason);
         let Begun { expected, is_probe } = self.view.begin(runner, state.function);
-        state.attempts += 1;
-        state.stage = Stage::Tried(Hold { runner, life: self.view.life(runner), expected, is_probe, since: now });
-        steps.push(Step::Try { call, runner, attempt: state.attempts });
-        if expected == Expected::Cold {
+        let starts_until = (expected == Expected::Cold).then(|| {
             let start = self.view.function(state.function).cold().unwrap_or(UNKNOWN_START);
-            self.alarms.insert((now + start * STARTS_WAITED_FOR, Alarm::Started(call)));
+            now + start * STARTS_WAITED_FOR
+        });
+        if let Some(until) = starts_until {
+            self.alarms.insert((until, Alarm::Started(call)));
+        }
+        state.attempts += 1;
+        state.stage = Stage::Tried(Hold { runner, life: self.view.life(runner), expected, starts_until, is_probe, since: now });
+        steps.push(Step::Try { call, runner, attempt: state.attempts });
+    }
+
+    /// The attempt is decided: nobody has to look whether its worker has started.
+    fn forget_start(&mut self, call: CallNumber, hold: &Hold) {
+        if let Some(until) = hold.starts_until {
+            self.alarms.remove(&(until, Alarm::Started(call)));
         }
     }
 
@@ -398,6 +408,7 @@ impl PlacingLoop {
         state.refused.push(hold.runner);
         state.refusals += 1;
         let function = state.function;
+        self.forget_start(call, &hold);
         if self.view.life(hold.runner) != hold.life {
             self.view.ended_elsewhere(function);
             return self.place(call, Position::First, now, steps);
@@ -423,6 +434,7 @@ impl PlacingLoop {
         let Stage::Tried(hold) = state.stage else { return };
         state.stage = Stage::Running(hold, start);
         let function = state.function;
+        self.forget_start(call, &hold);
         self.budget.placed(now);
         if self.view.life(hold.runner) != hold.life {
             return;
@@ -443,6 +455,9 @@ impl PlacingLoop {
             Stage::Tried(hold) => (hold, None),
             Stage::Running(hold, start) => (hold, Some(start)),
         };
+        if start.is_none() {
+            self.forget_start(call, &hold);
+        }
         self.calls.remove(&call);
         if self.view.life(hold.runner) != hold.life {
             return self.view.ended_elsewhere(function);
