@@ -322,6 +322,10 @@ async fn refuser() -> Refuser {
         async move {
             use tokio::io::AsyncReadExt as _;
             let Some(head) = connection.head().await else { return };
+            if head.starts_with("GET ") {
+                // It is asked how it is, and closes.
+                return;
+            }
             assert!(head.to_ascii_lowercase().contains("expect: 100-continue"), "{head}");
             connection
                 .write("HTTP/1.1 503 Busy\r\nrunpool-refused: busy\r\nx-refusal: 1\r\ncontent-length: 7\r\n\r\nrefused")

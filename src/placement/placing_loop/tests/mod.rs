@@ -1,5 +1,6 @@
 //! The promises of the loop: event by event ([`event_by_event`]), and in whole runs over runners that behave like real ones ([`whole_runs`]).
 
+mod detached;
 mod event_by_event;
 mod whole_runs;
 
