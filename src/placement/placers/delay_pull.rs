@@ -11,6 +11,8 @@
 //!    and that starts no more workers than it may (the **cold gate**);
 //! 3. else it waits.
 //!
+//! A runner that is mostly idle ([`idle_share`](DelayPullConfig::idle_share)) is asked none of this: a burst on an idle pool spreads at once.
+//!
 //! **A runner has room**, and calls wait. Of the waiting functions, those may have it that
 //!
 //! * have an idle worker there, or
@@ -65,6 +67,9 @@ pub struct DelayPullConfig {
     pub starting_share: f64,
     /// The same for functions that have no worker anywhere.
     pub first_starting_share: f64,
+    /// A runner that has no more than this share of its slots taken with the call (or none but this call's) starts what comes, without gate and
+    /// patience: nothing is gained by waiting beside idle slots. 0 to 1.
+    pub idle_share: f64,
     /// A function whose backlog needs longer than this to drain, were all slots its own, yields to functions of which no call runs.
     #[serde(with = "human_duration")]
     pub fair_backlog: Duration,
@@ -83,6 +88,7 @@ impl Default for DelayPullConfig {
             start_price: 30.0,
             starting_share: 0.125,
             first_starting_share: 0.25,
+            idle_share: 0.5,
             fair_backlog: Duration::from_secs(1),
             wait_or_start: false,
         }
@@ -101,6 +107,7 @@ impl DelayPullConfig {
             ("home_patience", is_factor(self.home_patience), "0 or more"),
             ("patience", is_factor(self.patience), "0 or more"),
             ("start_price", is_factor(self.start_price), "0 or more"),
+            ("idle_share", (0.0..=1.0).contains(&self.idle_share), "0 to 1"),
             ("starting_share", is_share(self.starting_share), "more than 0, at most 1"),
             ("first_starting_share", is_share(self.first_starting_share), "more than 0, at most 1"),
         ]
@@ -153,6 +160,12 @@ impl DelayPull {
         function.cold().unwrap_or(self.config.unknown_start).as_secs_f64()
     }
 
+    /// Whether a runner stays mostly idle with one call more.
+    fn is_idle(&self, runner: &RunnerState) -> bool {
+        let slots = f64::from(runner.slots().unwrap_or(UNKNOWN_SLOTS));
+        f64::from(runner.in_flight() + 1) <= (self.config.idle_share * slots).max(1.0)
+    }
+
     /// Whether another worker may be started on this runner for this function.
     fn passes_gate(&self, runner: &RunnerState, function: &FunctionState) -> bool {
         let share = if has_worker(function) { self.config.starting_share } else { self.config.first_starting_share };
@@ -187,13 +200,16 @@ impl DelayPull {
         if runner.slots().is_none() || !known.facts().keeps_workers {
             return Fits::Yes(Fit { function, reason: Reason::Next, response_ratio: waited / run });
         }
-        if !self.passes_gate(runner, known) {
+        let is_idle = self.is_idle(runner);
+        if !is_idle && !self.passes_gate(runner, known) {
             return Fits::NotYet;
         }
         let start = self.start_seconds(known);
         let is_home = known.homes().iter().take(NEAR_HOMES).any(|home| *home == offer.runner);
         let (patience, reason) = match (has_worker(known), is_home) {
             (false, _) => (0.0, Reason::StartsSooner),
+            (true, true) if is_idle => (0.0, Reason::Home),
+            (true, false) if is_idle => (0.0, Reason::StartsSooner),
             (true, true) => (self.config.home_patience, Reason::Home),
             (true, false) => (self.config.patience, Reason::WaitedLong),
         };
@@ -233,7 +249,7 @@ impl Placer for DelayPull {
         if self.config.wait_or_start && self.ends_before_a_start(known) {
             return Decision::Park;
         }
-        let fits = |home: &RunnerState| self.has_slack(view, home) && self.passes_gate(home, known);
+        let fits = |home: &RunnerState| self.is_idle(home) || (self.has_slack(view, home) && self.passes_gate(home, known));
         let homes = question.homes.iter().take(self.config.homes);
         let home = homes.copied().find(|home| question.can_take(*home) && view.runner(*home).is_some_and(fits));
         home.map_or(Decision::Park, |home| Decision::Try(home, Reason::Home))
