@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, broadcast, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,7 @@ use super::account::{Account, Crowd};
 use super::kept::{At, Kept};
 use super::questions::WeakLoop;
 use super::recorder::{RecordHead, Recorder};
+use super::tasks::{follow_pool, keep_time, listen};
 use crate::model::{Call, Function, FunctionName};
 use crate::placement::config::PlacementConfig;
 use crate::placement::event::{
@@ -32,23 +33,23 @@ use crate::placement::moment::Moment;
 use crate::placement::placers::Placer;
 use crate::placement::placing_loop::PlacingLoop;
 use crate::placement::view::View;
-use crate::pool::{self, Member, RunnerPlace, RunnerPool, RunnerReport, Snapshot, SnapshotChange};
+use crate::pool::{self, Member, RunnerPlace, RunnerPool, Snapshot, SnapshotChange};
 use crate::protocol::{LoadReport, LostWarm, RoomToken};
 use crate::runner::http::Protocol;
 
 /// A living loop.
 pub(super) struct LiveLoop {
     lineage: u64,
-    epoch: Instant,
+    pub(super) epoch: Instant,
     /// Protects the loop and what belongs to its steps.
     inside: Mutex<Inside>,
     /// The newest snapshot that the loop was told of.
     told_version: AtomicU64,
     /// When the timer task means to wake, in nanoseconds after the epoch.
-    timer_at: AtomicU64,
-    timer_moved: Notify,
+    pub(super) timer_at: AtomicU64,
+    pub(super) timer_moved: Arc<Notify>,
     is_told_of_changes: bool,
-    pool: Arc<dyn RunnerPool>,
+    pub(super) pool: Arc<dyn RunnerPool>,
     metrics: Arc<PlacementMetrics>,
     recorder: Option<Arc<Recorder>>,
     /// Whether calls wait, for those who ask runners on their behalf.
@@ -224,7 +225,7 @@ impl LiveLoop {
             }),
             told_version: AtomicU64::new(0),
             timer_at: AtomicU64::new(u64::MAX),
-            timer_moved: Notify::new(),
+            timer_moved: Arc::default(),
             is_told_of_changes,
             pool,
             metrics,
@@ -345,7 +346,7 @@ impl LiveLoop {
 
     // === telling the loop ===
 
-    fn tell(&self, event: &Event) {
+    pub(super) fn tell(&self, event: &Event) {
         let mut inside = self.lock();
         let woken = self.step(&mut inside, event, None).woken;
         drop(inside);
@@ -460,6 +461,18 @@ impl LiveLoop {
 
     // === time ===
 
+    /// When the loop's next timer is due.
+    pub(super) fn next_timer(&self) -> Option<Moment> {
+        self.lock().machine.next_timer()
+    }
+
+    /// Sees to it that what is recorded so far can be read.
+    pub(super) fn flush_record(&self) {
+        if let Some(recorder) = &self.recorder {
+            recorder.flush();
+        }
+    }
+
     fn now(&self) -> Moment {
         self.moment(Instant::now())
     }
@@ -477,9 +490,7 @@ impl LiveLoop {
 impl Drop for LiveLoop {
     fn drop(&mut self) {
         self.end.cancel();
-        if let Some(recorder) = &self.recorder {
-            recorder.flush();
-        }
+        self.flush_record();
     }
 }
 
@@ -582,59 +593,4 @@ impl Inside {
 /// sent there otherwise.
 fn is_agent(member: &Member) -> bool {
     member.runner.view().is_some_and(|view| view.protocol == Protocol::Agent)
-}
-
-/// Tells the loop when its timers are due.
-async fn keep_time(live: Weak<LiveLoop>) {
-    loop {
-        let Some(strong) = live.upgrade() else { return };
-        let next = strong.lock().machine.next_timer();
-        let nanos = next.map_or(u64::MAX, Moment::as_nanos);
-        strong.timer_at.store(nanos, Ordering::Relaxed);
-        let epoch = strong.epoch;
-        let moved = strong.timer_moved.notified();
-        match next {
-            Some(at) => {
-                tokio::select! {
-                    () = tokio::time::sleep_until(epoch + Duration::from_nanos(at.as_nanos())) => {
-                        strong.tell(&Event::Timer);
-                        if let Some(recorder) = &strong.recorder {
-                            recorder.flush();
-                        }
-                    }
-                    () = moved => {}
-                }
-            }
-            None => moved.await,
-        }
-    }
-}
-
-/// Tells the loop of every change of the pool.
-async fn follow_pool(live: Weak<LiveLoop>) {
-    let Some(mut changes) = live.upgrade().and_then(|live| live.pool.changes()) else { return };
-    loop {
-        {
-            let Some(live) = live.upgrade() else { return };
-            if let Some(snapshot) = live.pool.current() {
-                live.follow(&snapshot);
-            }
-        }
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Tells the loop what runners say about themselves.
-async fn listen(live: Weak<LiveLoop>, mut reports: broadcast::Receiver<RunnerReport>) {
-    loop {
-        let report = match reports.recv().await {
-            Ok(report) => report,
-            Err(broadcast::error::RecvError::Lagged(_)) => continue,
-            Err(broadcast::error::RecvError::Closed) => return,
-        };
-        let Some(live) = live.upgrade() else { return };
-        live.reported(report);
-    }
 }

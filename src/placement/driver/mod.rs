@@ -12,6 +12,7 @@ mod live;
 mod questions;
 mod recorder;
 mod tally;
+mod tasks;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

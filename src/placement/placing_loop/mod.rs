@@ -21,6 +21,7 @@
 mod budget;
 mod calls;
 mod explanation;
+mod offers;
 #[cfg(test)]
 mod tests;
 
@@ -42,7 +43,7 @@ use super::event::{
 };
 use super::homes::{HomeRing, RingMember};
 use super::moment::Moment;
-use super::placers::{self, Decision, Noted, Offer, Placer, Pull, Question, Reason};
+use super::placers::{self, Decision, Noted, Placer, Question, Reason};
 use super::view::{Attempted, Begun, Expected, LeavesWarm, Refusal, RunnerState, View};
 use super::wait_queue::{Position, WaitLimits, WaitQueue, Waiting};
 use crate::pool::RunnerPlace;
@@ -89,9 +90,6 @@ const UNKNOWN_START: Duration = Duration::from_millis(400);
 
 /// A start is over after so many usual ones.
 const STARTS_WAITED_FOR: u32 = 4;
-
-/// How soon the rest of a round of offers follows.
-const SOON: Duration = Duration::from_millis(1);
 
 /// The functions of one strategy.
 #[derive(Debug)]
@@ -520,187 +518,6 @@ impl PlacingLoop {
         };
         self.forget_waiting(call);
         steps.push(Step::GiveUp { call, why, retry_after: self.queue.drains_in() });
-    }
-
-    // === offers ===
-
-    /// Offers a runner's room to the waiting calls, as long as there is any of either.
-    fn offer(&mut self, runner: RunnerPlace, now: Moment, steps: &mut Vec<Step>) {
-        while !self.queue.is_empty() && self.view.runner(runner).is_some_and(|known| known.room() > 0) {
-            let mut given = false;
-            // The group whose next call is fairest is asked first.
-            let mut turns = std::mem::take(&mut self.turns);
-            turns.clear();
-            turns.extend((0..self.groups.len()).filter_map(|group| {
-                let first = self.queue.functions(group).next()?;
-                Some((self.queue.virtual_time(first), self.queue.head(first)?.since, group))
-            }));
-            turns.sort_unstable();
-            for (_, _, group) in &turns {
-                if self.offer_to(*group, runner, now, steps) {
-                    given = true;
-                    break;
-                }
-            }
-            self.turns = turns;
-            if !given {
-                break;
-            }
-        }
-        if !self.queue.is_empty() && self.view.begin_asking_for_room(runner) {
-            steps.push(Step::AskRoom { runner });
-        }
-    }
-
-    /// Offers a runner's room to one group once. Whether somebody took it.
-    fn offer_to(&mut self, group: usize, runner: RunnerPlace, now: Moment, steps: &mut Vec<Step>) -> bool {
-        while self.queue.waiting_functions(group) > 0 {
-            let offer = Offer { view: &self.view, queue: &self.queue, group, runner, now, random: &mut self.random };
-            let (function, reason) = match self.groups[group].placer.pull(offer) {
-                Pull::Give(function, reason) if self.view.can_take(runner, function) => (function, reason),
-                Pull::Give(..) => return false,
-                Pull::Leave(again) => {
-                    if let Some(at) = again {
-                        self.look_again(at.max(now + Duration::from_micros(100)));
-                    }
-                    return false;
-                }
-            };
-            let Some(head) = self.queue.head(function) else { return false };
-            if self.calls.get(&head.call).is_some_and(|state| state.give_up_at() <= now) {
-                // Its alarm is due, and the next is offered the room.
-                self.give_up(head.call, now, steps);
-                continue;
-            }
-            let charge = self.view.function(function).service();
-            self.queue.pop(function, charge, now);
-            if let Some(state) = self.calls.get_mut(&head.call) {
-                self.alarms.remove(&(state.give_up_at(), Alarm::GiveUp(head.call)));
-                if let Stage::Waiting(since) = state.stage {
-                    state.waited += now - since;
-                }
-            }
-            self.try_on(head.call, runner, reason, now, steps);
-            return true;
-        }
-        false
-    }
-
-    /// Offers the homes of a function that has come to wait, and a few other runners with room. All of them would cost as much as there are, for every
-    /// call that waits; the others have been offered to whoever waited before.
-    fn offer_near(&mut self, function: FunctionNumber, now: Moment, steps: &mut Vec<Step>) {
-        const OTHERS: usize = 8;
-        let group = self.group_of[function.index()];
-        let start = self.random.next_u64() % u64::from(self.view.places().max(1));
-        let mut near = std::mem::take(&mut self.near);
-        near.clear();
-        near.extend(self.view.function(function).homes());
-        near.extend(self.view.open_from(start as u32).take(OTHERS));
-        for runner in &near {
-            while self.view.runner(*runner).is_some_and(|known| known.room() > 0) && self.offer_to(group, *runner, now, steps) {}
-        }
-        self.near = near;
-    }
-
-    /// Offers runners with room to one group: so many in one step, and the others soon after, so that a step stays short in a pool of any size.
-    fn offer_open(&mut self, group: usize, now: Moment, steps: &mut Vec<Step>) {
-        const AT_ONCE: usize = 128;
-        let mut near = std::mem::take(&mut self.near);
-        near.clear();
-        near.extend(self.view.open_from(self.offer_from).take(AT_ONCE));
-        let has_more = self.view.open_count() > near.len();
-        for runner in &near {
-            while self.queue.waiting_functions(group) > 0
-                && self.view.runner(*runner).is_some_and(|known| known.room() > 0)
-                && self.offer_to(group, *runner, now, steps)
-            {}
-            if self.queue.waiting_functions(group) == 0 {
-                break;
-            }
-        }
-        self.offer_from = near.last().map_or(0, |runner| runner.0.wrapping_add(1)) % self.view.places().max(1);
-        self.near = near;
-        if has_more && self.queue.waiting_functions(group) > 0 {
-            self.look_again(now + SOON);
-        }
-    }
-
-    /// Sees to it that runners with room are offered again at a time.
-    fn look_again(&mut self, at: Moment) {
-        if self.offer_at.is_some_and(|known| known <= at) {
-            return;
-        }
-        if let Some(later) = self.offer_at.replace(at) {
-            self.alarms.remove(&(later, Alarm::Offer));
-        }
-        self.alarms.insert((at, Alarm::Offer));
-    }
-
-    /// Asks runners that are full by what others have there to say when they have room: no more than there are waiting calls, the function's homes first.
-    fn ask_for_room(&mut self, function: FunctionNumber, steps: &mut Vec<Step>) {
-        const OTHERS: usize = 8;
-        let homes = self.view.function(function).homes().to_vec();
-        let start = self.random.next_u64() % u64::from(self.view.places().max(1));
-        let places = self.view.places();
-        let others = (0..places.min(OTHERS as u32)).map(|step| RunnerPlace((start as u32 + step) % places.max(1)));
-        for runner in homes.into_iter().chain(others) {
-            if self.view.begin_asking_for_room(runner) {
-                steps.push(Step::AskRoom { runner });
-            }
-        }
-    }
-
-    fn no_room(&mut self, runner: RunnerPlace, again_after: Duration, now: Moment, steps: &mut Vec<Step>) {
-        self.view.not_granted(runner, now + again_after);
-        if again_after.is_zero() {
-            self.offer(runner, now, steps);
-        } else {
-            self.alarms.insert((now + again_after, Alarm::Pause(runner)));
-        }
-    }
-
-    fn ring_alarms(&mut self, now: Moment, steps: &mut Vec<Step>) {
-        while let Some((at, alarm)) = self.alarms.first().copied().filter(|(at, _)| *at <= now) {
-            self.alarms.remove(&(at, alarm));
-            match alarm {
-                Alarm::GiveUp(call) => self.give_up(call, now, steps),
-                Alarm::Started(call) => self.started(call, now, steps),
-                Alarm::Pause(runner) => {
-                    if !self.view.is_pause_over(runner, now) {
-                        continue;
-                    }
-                    if !self.queue.is_empty()
-                        && let Err(later) = self.budget.take(now)
-                    {
-                        self.alarms.insert((later, Alarm::Pause(runner)));
-                        continue;
-                    }
-                    if self.view.pause_is_over(runner, now) {
-                        self.offer(runner, now, steps);
-                    }
-                }
-                Alarm::Offer => {
-                    self.offer_at = None;
-                    for group in 0..self.groups.len() {
-                        self.offer_open(group, now, steps);
-                    }
-                }
-            }
-        }
-    }
-
-    /// The answer of a call does not come before the call has run: the start of its worker was over long before.
-    fn started(&mut self, call: CallNumber, now: Moment, steps: &mut Vec<Step>) {
-        let Some(Stage::Tried(hold)) = self.calls.get_mut(&call).map(|state| &mut state.stage) else { return };
-        if hold.expected != Expected::Cold {
-            return;
-        }
-        hold.expected = Expected::Started;
-        let (runner, life) = (hold.runner, hold.life);
-        if self.view.life(runner) == life {
-            self.view.start_is_over(runner, Expected::Cold);
-            self.offer(runner, now, steps);
-        }
     }
 
     fn note(&mut self, noted: Noted, now: Moment) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 
 use super::*;
+use crate::placement::event::{Admission, RunnerNews, StartKind};
 
 const RUNNERS: u32 = 6;
 const FUNCTIONS: u32 = 3;
