@@ -8,7 +8,7 @@
 //! | [`p2c`](two_choices) | of two random ones the cheaper | calls are stateless, runners differ |
 //! | [`least-loaded`](least_loaded) | the least loaded | one balancer, stateless calls |
 //! | [`idle-pull`](idle_pull) | an idle warm worker, else the least loaded | starts are cheap, load is low |
-//! | [`prequal`](prequal) | probed load and latency | runners share their machines with others |
+//! | [`prequal`] | probed load and latency | runners share their machines with others |
 //! | [`delay-pull`](delay_pull) | an idle warm worker, else wait for one as long as that is cheaper | starts are dear, load is high |
 
 pub mod consistent_hash;
