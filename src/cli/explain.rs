@@ -59,7 +59,11 @@ fn told(document: &Value) -> Option<String> {
     let members = document.as_object()?;
     let mut text = String::new();
     for (key, name) in LINES {
-        let told = members.get(key).map(table::text).filter(|told| !told.is_empty());
+        let whole = |value: &Value| match value.as_f64() {
+            Some(millis) if key.ends_with("_ms") => format!("{millis:.1}"),
+            _ => table::text(value),
+        };
+        let told = members.get(key).map(whole).filter(|told| !told.is_empty());
         if let Some(told) = told {
             text += &format!("{name:<14} {told}\n");
         }
@@ -82,12 +86,12 @@ mod tests {
     #[test]
     fn people_read_what_is_known_and_the_candidates() {
         let document = json!({
-            "call_id": "X", "reason": "home", "runner": "a:1", "start": null, "attempts": 1,
+            "call_id": "X", "reason": "home", "runner": "a:1", "start": null, "start_ms": 4.545_999_999, "attempts": 1,
             "candidates": [{ "runner": "a:1", "in_flight": 1, "slots": 2, "idle": 0 }],
         });
         assert_eq!(
             told(&document).unwrap(),
-            "call           X\nrunner         a:1\nreason         home\nattempts       1\n\nAs it looked when it was chosen, the chosen one \
+            "call           X\nrunner         a:1\nreason         home\nattempts       1\nstart (ms)     4.5\n\nAs it looked when it was chosen, the chosen one \
              first:\nRUNNER  IN FLIGHT  SLOTS  IDLE\na:1     1          2      0\n"
         );
     }
