@@ -118,6 +118,7 @@ impl Balancer {
             tracer.clone(),
         )
         .with_context(|| format!("placement.record: cannot append to {:?}", config.placement.record))?;
+        placement.prepare();
         let catalog = Catalog::new(config.functions.clone(), &config.routes)?;
         let telemetry = FrontTelemetry {
             metrics: Arc::new(FrontMetrics::declare(&mut metrics)),

@@ -125,6 +125,14 @@ impl Placement {
         self.shared.custom_name.unwrap_or_else(|| self.shared.config.placer_of(function).as_str())
     }
 
+    /// Begins the loop of a pool that gives every call the same runners, so that their agents are asked how they are before the first call
+    /// comes. Without this the first call begins it. Must be called within a runtime.
+    pub fn prepare(&self) {
+        if let Some(snapshot) = self.shared.pool.current() {
+            self.live(&snapshot);
+        }
+    }
+
     /// How many calls wait for a runner.
     pub fn waiting(&self) -> usize {
         self.loops().iter().map(|live| live.waiting()).sum()

@@ -6,12 +6,14 @@
 //!
 //! **A call comes**, and none of its function waits:
 //!
-//! 1. an idle worker of it is known on a runner with room: the least loaded of these;
+//! 1. an idle worker of it is known on a runner with room: the least loaded of these, unless that one is much fuller than the pool is on average while others
+//!    are mostly idle;
 //! 2. else the first of its [`homes`](DelayPullConfig::homes) that is not fuller than the pool is on average, times [`home_slack`](DelayPullConfig::home_slack),
 //!    and that starts no more workers than it may (the **cold gate**);
 //! 3. else it waits.
 //!
-//! A runner that is mostly idle ([`idle_share`](DelayPullConfig::idle_share)) is asked none of this: a burst on an idle pool spreads at once.
+//! Where runners are mostly idle ([`idle_share`](DelayPullConfig::idle_share)) there is no gate and no waiting: a burst on an idle pool spreads at once.
+//! A call with a hint goes to the first of the hint's homes that has room.
 //!
 //! **A runner has room**, and calls wait. Of the waiting functions, those may have it that
 //!
@@ -55,7 +57,7 @@ pub struct DelayPullConfig {
     pub unknown_start: Duration,
     /// How many homes of a function a call that comes may start a worker on, 1 to 8.
     pub homes: usize,
-    /// How much fuller than the pool on average a home may be for that: a factor, 1 or more. An eighth of its slots is added.
+    /// How much fuller than the pool on average a home may be for that: a factor, 1 or more. The call itself is not counted.
     pub home_slack: f64,
     /// How long a call waits for a warm worker before one is started at one of its function's two first homes, in starts of its function.
     pub home_patience: f64,
@@ -179,12 +181,12 @@ impl DelayPull {
         function.own() > 0 && service.as_secs_f64() / f64::from(function.own()) < self.start_seconds(function)
     }
 
-    /// Whether a home is not too full for another worker.
-    fn has_slack(&self, view: &View, home: &RunnerState) -> bool {
+    /// Whether a runner is not much fuller than the pool is on average.
+    fn has_slack(&self, view: &View, runner: &RunnerState) -> bool {
         let totals = view.totals();
+        let slots = f64::from(runner.slots().unwrap_or(UNKNOWN_SLOTS).max(1));
         let mean = totals.in_flight as f64 / totals.slots.max(1) as f64;
-        let load = f64::from(home.in_flight() + 1) / f64::from(home.slots().unwrap_or(UNKNOWN_SLOTS).max(1));
-        load <= mean.mul_add(self.config.home_slack, 0.125).min(1.0)
+        f64::from(runner.in_flight()) <= mean * self.config.home_slack * slots
     }
 
     fn fits(&self, offer: &Offer<'_>, function: FunctionNumber) -> Fits {
@@ -237,22 +239,41 @@ impl Placer for DelayPull {
     fn place(&mut self, question: Question<'_>) -> Decision {
         let draw = question.random.next_u64();
         let view = question.view;
-        let warm = view.least_loaded_warm(question.function, draw);
-        if let Some(runner) = warm.filter(|runner| !question.refused.contains(runner)) {
-            return Decision::Try(runner, Reason::Warm);
-        }
         let known = view.function(question.function);
+        if question.is_hinted {
+            // Whoever gives a hint wants to be where the others with it were, warm or not.
+            if let Some(home) = question.homes.iter().copied().find(|home| question.can_take(*home)) {
+                return Decision::Try(home, Reason::Home);
+            }
+        }
+        let least_loaded = |fits: &dyn Fn(&RunnerState) -> bool| {
+            view.by_load(draw).find(|runner| question.can_take(*runner)).filter(|runner| view.runner(*runner).is_some_and(fits))
+        };
         if view.totals().slots == 0 || !known.facts().keeps_workers {
-            let next = view.by_load(draw).find(|runner| question.can_take(*runner));
+            let next = least_loaded(&|_| true);
             return next.map_or(Decision::Park, |runner| Decision::Try(runner, Reason::LeastLoaded));
         }
-        if self.config.wait_or_start && self.ends_before_a_start(known) {
+        let warm = view.least_loaded_warm(question.function, draw).filter(|runner| !question.refused.contains(runner));
+        let is_even = |runner: &RunnerState| self.has_slack(view, runner);
+        if let Some(runner) = warm.filter(|runner| view.runner(*runner).is_some_and(is_even)) {
+            return Decision::Try(runner, Reason::Warm);
+        }
+        if warm.is_none() && self.config.wait_or_start && self.ends_before_a_start(known) {
             return Decision::Park;
         }
-        let fits = |home: &RunnerState| self.is_idle(home) || (self.has_slack(view, home) && self.passes_gate(home, known));
+        let may_start = |home: &RunnerState| {
+            self.has_slack(view, home) && (self.is_idle(home) || (warm.is_none() && self.passes_gate(home, known)))
+        };
         let homes = question.homes.iter().take(self.config.homes);
-        let home = homes.copied().find(|home| question.can_take(*home) && view.runner(*home).is_some_and(fits));
-        home.map_or(Decision::Park, |home| Decision::Try(home, Reason::Home))
+        let home = homes.copied().find(|home| question.can_take(*home) && view.runner(*home).is_some_and(may_start));
+        if let Some(home) = home {
+            return Decision::Try(home, Reason::Home);
+        }
+        // No home is even with the others: on a mostly idle pool anybody is better than to wait, or to crowd where it is warm.
+        if let Some(runner) = least_loaded(&|runner| self.is_idle(runner)) {
+            return Decision::Try(runner, Reason::LeastLoaded);
+        }
+        warm.map_or(Decision::Park, |runner| Decision::Try(runner, Reason::Warm))
     }
 
     fn pull(&mut self, offer: Offer<'_>) -> Pull {

@@ -21,6 +21,8 @@ pub struct Question<'a> {
     pub function: FunctionNumber,
     /// The runners that this call's key has as its homes, first the first: those of the function, or of the function with the call's hint.
     pub homes: &'a [RunnerPlace],
+    /// Whether the call came with a hint of its client's, which is in `homes`.
+    pub is_hinted: bool,
     /// Runners that refused this call since it last waited. What they said is in the view too.
     pub refused: &'a [RunnerPlace],
     /// The time.

@@ -302,6 +302,7 @@ impl PlacingLoop {
             view: &self.view,
             function,
             homes,
+            is_hinted: state.hint.is_some(),
             refused: &state.refused,
             now,
             random: &mut self.random,

@@ -44,6 +44,11 @@ impl View {
         expected: Expected,
         start: StartKind,
     ) {
+        let cold = &mut self.functions[number.index()].cold;
+        if expected == Expected::Cold && start == StartKind::Warm && cold.get().is_none() {
+            // No start was seen yet, and where one was expected none was needed.
+            cold.add(Duration::ZERO);
+        }
         if let StartKind::Cold(took) = start {
             self.functions[number.index()].cold.add(took);
             // Where a warm one was expected, there is none: what we believed of others there was wrong too.

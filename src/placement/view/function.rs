@@ -18,7 +18,9 @@ impl Usual {
     /// Takes a value in.
     pub(super) fn add(&mut self, value: Duration) {
         let value = value.as_secs_f64();
-        self.0 = Some(self.0.map_or(value, |usual| usual + NEWEST * (value - usual)));
+        // An average of nothing was a guess.
+        let usual = self.0.filter(|usual| *usual > 0.0);
+        self.0 = Some(usual.map_or(value, |usual| usual + NEWEST * (value - usual)));
     }
 
     /// The average, if there was a value.
