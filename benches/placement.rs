@@ -7,8 +7,10 @@
 mod steady;
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
-use runpool::placement::PlacerChoice;
+use runpool::placement::{HomeRing, PlacerChoice};
+use runpool::pool::RunnerPlace;
 
 use self::steady::Steady;
 
@@ -49,4 +51,12 @@ fn whole_call(bencher: divan::Bencher<'_, '_>, of: Of) {
         steady.arrive();
     }
     bencher.bench_local(|| steady.arrive());
+}
+
+/// Off the request path: the ring of so many runners after one has left.
+#[divan::bench(args = RUNNERS, sample_count = 10)]
+fn ring_without_one(bencher: divan::Bencher<'_, '_>, runners: u32) {
+    let members: Vec<_> = (0..runners).map(|number| (RunnerPlace(number), Arc::from(format!("runner-{number}:9001")))).collect();
+    let ring = HomeRing::make(&members, None);
+    bencher.bench(|| HomeRing::make(&members[1..], Some(&ring)));
 }

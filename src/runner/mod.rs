@@ -133,6 +133,11 @@ pub trait Runner: Send + Sync + fmt::Debug {
     /// Where the runner is, as configured.
     fn address(&self) -> &str;
 
+    /// Whether the runner says how full it is, with every answer and refusal.
+    fn reports_load(&self) -> bool {
+        false
+    }
+
     /// What this balancer knows of the runner so far; `None` if the implementation keeps no count.
     fn view(&self) -> Option<RunnerView> {
         None

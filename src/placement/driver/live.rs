@@ -35,7 +35,6 @@ use crate::placement::placing_loop::PlacingLoop;
 use crate::placement::view::View;
 use crate::pool::{self, Member, RunnerPlace, RunnerPool, Snapshot, SnapshotChange};
 use crate::protocol::{LoadReport, LostWarm, RoomToken};
-use crate::runner::http::Protocol;
 
 /// A living loop.
 pub(super) struct LiveLoop {
@@ -77,8 +76,10 @@ pub(super) struct Inside {
     next_call: u64,
     /// Memory that is used again.
     steps: Vec<Step>,
-    /// Changes of the pool that a ring was not made for yet.
-    ring_is_stale: bool,
+    /// Grows whenever other runners are listed: whenever a ring has to be made.
+    listings: u64,
+    /// What those who ask runners were told last.
+    are_calls_waiting: bool,
 }
 
 /// What a call is to do next.
@@ -221,7 +222,8 @@ impl LiveLoop {
                 waiting: FxHashMap::default(),
                 next_call: 0,
                 steps: Vec::new(),
-                ring_is_stale: false,
+                listings: 0,
+                are_calls_waiting: false,
             }),
             told_version: AtomicU64::new(0),
             timer_at: AtomicU64::new(u64::MAX),
@@ -290,12 +292,13 @@ impl LiveLoop {
         if self.told_version.load(Ordering::Acquire) >= snapshot.version() {
             return;
         }
+        let listings = inside.listings;
         let changes: Vec<RunnerChange> = snapshot.diff(&inside.snapshot).iter().map(|change| inside.note(change)).collect();
         inside.snapshot = snapshot.clone();
         self.told_version.store(snapshot.version(), Ordering::Release);
         let is_first = inside.machine.view().homes_version() == 0;
         let woken = self.step(&mut inside, &Event::RunnersChanged { changes }, None).woken;
-        let makes_ring = std::mem::take(&mut inside.ring_is_stale);
+        let makes_ring = inside.listings != listings;
         self.ask_newcomers(&mut inside);
         drop(inside);
         wake(woken);
@@ -418,7 +421,9 @@ impl LiveLoop {
         }
         let waiting = inside.machine.queue().len();
         self.metrics.waiting(waiting);
-        self.is_waiting.send_if_modified(|is_waiting| std::mem::replace(is_waiting, waiting > 0) != (waiting > 0));
+        if std::mem::replace(&mut inside.are_calls_waiting, waiting > 0) != (waiting > 0) {
+            self.is_waiting.send_replace(waiting > 0);
+        }
         stepped
     }
 
@@ -428,30 +433,24 @@ impl LiveLoop {
     /// former one decides.
     fn make_ring(&self, is_first: bool) {
         const FEW: usize = 64;
-        let (members, former) = self.lock().machine.ring_members();
-        let version = self.told_version.load(Ordering::Acquire);
+        let (members, former, listings, places) = {
+            let inside = self.lock();
+            let (members, former) = inside.machine.ring_members();
+            (members, former, inside.listings, inside.runners.len())
+        };
         let this = Weak::clone(&self.this);
         let make = move || {
             let ring = Arc::new(HomeRing::make(&members, former.as_deref()));
             let Some(live) = this.upgrade() else { return };
-            let mut inside = live.lock();
-            // A later change makes its own.
-            if live.told_version.load(Ordering::Acquire) == version {
-                inside.machine.hand_over(ring);
-                let woken = live.step(&mut inside, &Event::HomesMade, None).woken;
-                drop(inside);
-                wake(woken);
-            } else {
-                inside.ring_is_stale = true;
-                let snapshot = inside.snapshot.version();
-                drop(inside);
-                if snapshot == live.told_version.load(Ordering::Acquire) {
-                    live.lock().ring_is_stale = false;
-                    live.make_ring(false);
-                }
-            }
+            // Whoever listed others meanwhile makes their own.
+            live.tell_made(|_, inside| {
+                (inside.listings == listings).then(|| {
+                    inside.machine.hand_over(ring);
+                    Event::HomesMade
+                })
+            });
         };
-        if is_first && self.lock().runners.len() <= FEW {
+        if is_first && places <= FEW {
             make();
         } else {
             // Not waited for: it ends by itself.
@@ -557,13 +556,14 @@ impl Inside {
         let is_change = matches!(change, SnapshotChange::Changed(..));
         let former = self.runners[place.index()].take();
         let is_listed = |member: &Arc<Member>| member.weight > 0;
-        self.ring_is_stale |= former.as_ref().map(|kept| is_listed(&kept.member)) != member.map(is_listed) || !is_change;
+        let is_other = former.as_ref().map(|kept| is_listed(&kept.member)) != member.map(is_listed) || !is_change;
+        self.listings += u64::from(is_other);
         self.runners[place.index()] = match (member, former) {
             (None, _) => None,
             (Some(member), Some(kept)) if is_change => Some(kept.now(Arc::clone(member))),
             (Some(member), _) => {
                 self.lives += 1;
-                if member.terms.slots.is_none() && is_agent(member) {
+                if member.terms.slots.is_none() && member.runner.reports_load() {
                     self.newcomers.push(place);
                 }
                 Some(Kept::new(Arc::clone(member), self.lives))
@@ -582,15 +582,10 @@ impl Inside {
                         pool::Admission::Closed(_) => Admission::Closed,
                     },
                     max_in_flight: member.terms.call_limit(),
-                    slots: member.terms.slots.or_else(|| is_agent(member).then_some(1)),
+                    // Until an agent has said how many slots it has, it is taken to have one: as many calls as wait would be sent there otherwise.
+                    slots: member.terms.slots.or_else(|| member.runner.reports_load().then_some(1)),
                 },
             },
         }
     }
-}
-
-/// Whether the runner tells how full it is. Until an agent has said how many slots it has, it is taken to have one: as many calls as wait would be
-/// sent there otherwise.
-fn is_agent(member: &Member) -> bool {
-    member.runner.view().is_some_and(|view| view.protocol == Protocol::Agent)
 }

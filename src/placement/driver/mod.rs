@@ -241,11 +241,19 @@ impl Placement {
     async fn runners(&self, call: &Call, until: &Until, tally: &mut Tally<'_>) -> Result<PoolAnswer, NotPlaced> {
         let pool = &self.shared.pool;
         let mut pause = Pause::new(self.shared.times.retry_all_delay);
-        let mut changes = pool.changes();
+        let mut changes = None;
+        let mut is_subscribed = false;
         loop {
             let answer = pool.runners(call).await;
             if !answer.snapshot.is_empty() {
                 return Ok(answer);
+            }
+            if !std::mem::replace(&mut is_subscribed, true) {
+                changes = pool.changes();
+                if changes.is_some() {
+                    // What changed between the answer and this is seen by asking again.
+                    continue;
+                }
             }
             tally.pool_was_empty();
             if let Some(error) = &answer.error

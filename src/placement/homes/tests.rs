@@ -105,21 +105,3 @@ fn a_ring_of_nobody_has_no_candidates() {
     assert_eq!(homes(&HomeRing::make(&[], None), "hello", None), []);
     assert_eq!(homes(&flat(&[], None), "hello", None), []);
 }
-
-/// `cargo test --release homes -- --ignored --nocapture` tells what a large ring costs.
-#[test]
-#[ignore = "a measurement, not a promise"]
-fn how_long_a_ring_of_ten_thousand_takes() {
-    let all = members(0..10_000);
-    let start = std::time::Instant::now();
-    let ring = HomeRing::make(&all, None);
-    println!("made in {:?}", start.elapsed());
-    let start = std::time::Instant::now();
-    let ring = HomeRing::make(&all[1..], Some(&ring));
-    println!("one runner taken out in {:?}", start.elapsed());
-    let start = std::time::Instant::now();
-    for key in 0..100_000_u64 {
-        std::hint::black_box(homes(&ring, "hello", Some(key)));
-    }
-    println!("candidates of a key in {:?}", start.elapsed() / 100_000);
-}

@@ -80,6 +80,8 @@ pub struct PlacingLoop {
     turns: Vec<(u64, Moment, usize)>,
     /// With which runner the next round of offers begins.
     offer_from: u32,
+    /// Runners that the round under way has not come to.
+    offer_left: usize,
     near: Vec<RunnerPlace>,
     probes: Vec<RunnerPlace>,
     hinted_homes: Vec<RunnerPlace>,
@@ -125,6 +127,7 @@ impl PlacingLoop {
             ring: None,
             offer_at: None,
             offer_from: 0,
+            offer_left: 0,
             turns: Vec::new(),
             near: Vec::new(),
             probes: Vec::new(),

@@ -12,6 +12,9 @@ use crate::placement::placers::{Offer, Pull};
 use crate::placement::view::Expected;
 use crate::pool::RunnerPlace;
 
+/// Runners that are offered in one step of a round.
+const AT_ONCE: usize = 128;
+
 /// How soon the rest of a round of offers follows.
 const SOON: Duration = Duration::from_millis(1);
 
@@ -96,11 +99,9 @@ impl PlacingLoop {
 
     /// Offers runners with room to one group: so many in one step, and the others soon after, so that a step stays short in a pool of any size.
     fn offer_open(&mut self, group: usize, now: Moment, steps: &mut Vec<Step>) {
-        const AT_ONCE: usize = 128;
         let mut near = std::mem::take(&mut self.near);
         near.clear();
-        near.extend(self.view.open_from(self.offer_from).take(AT_ONCE));
-        let has_more = self.view.open_count() > near.len();
+        near.extend(self.view.open_from(self.offer_from).take(AT_ONCE.min(self.offer_left)));
         for runner in &near {
             while self.queue.waiting_functions(group) > 0
                 && self.view.runner(*runner).is_some_and(|known| known.room() > 0)
@@ -112,9 +113,6 @@ impl PlacingLoop {
         }
         self.offer_from = near.last().map_or(0, |runner| runner.0.wrapping_add(1)) % self.view.places().max(1);
         self.near = near;
-        if has_more && self.queue.waiting_functions(group) > 0 {
-            self.look_again(now + SOON);
-        }
     }
 
     /// Sees to it that runners with room are offered again at a time.
@@ -173,8 +171,19 @@ impl PlacingLoop {
                 }
                 Alarm::Offer => {
                     self.offer_at = None;
+                    // A round goes once over the runners with room, however many; then only a placer asks for another.
+                    if self.offer_left == 0 {
+                        self.offer_left = self.view.open_count();
+                    }
+                    let from = self.offer_from;
                     for group in 0..self.groups.len() {
+                        self.offer_from = from;
                         self.offer_open(group, now, steps);
+                    }
+                    let is_over = self.queue.is_empty();
+                    self.offer_left = if is_over { 0 } else { self.offer_left.saturating_sub(AT_ONCE) };
+                    if self.offer_left > 0 {
+                        self.look_again(now + SOON);
                     }
                 }
             }

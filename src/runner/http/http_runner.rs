@@ -196,6 +196,10 @@ impl Runner for HttpRunner {
         self.connections.address().as_str()
     }
 
+    fn reports_load(&self) -> bool {
+        self.settings.protocol == Protocol::Agent
+    }
+
     fn view(&self) -> Option<RunnerView> {
         Some(Self::view(self))
     }

@@ -2,6 +2,7 @@
 
 mod detached;
 mod event_by_event;
+mod rounds;
 mod whole_runs;
 
 use std::time::Duration;
