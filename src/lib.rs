@@ -1,7 +1,7 @@
 //! runpool places function calls onto a pool of runners over HTTP.
 //!
 //! The floors, from the bottom up (an import may only point down; `tests/floors.rs` holds that):
-//! [`model`], [`telemetry`], [`protocol`], [`server`], [`runner`], [`pool`], [`agent`], [`placement`], [`executions`],
+//! [`model`], [`telemetry`], [`protocol`], [`http1`], [`server`], [`runner`], [`pool`], [`agent`], [`placement`], [`executions`],
 //! [`fleet`] and [`front`], [`config`], [`cli`]; [`sim`] stands aside. Each floor's page says what it promises.
 //!
 //! To use the balancer inside a program of your own, start with [`placement::Placement`]; to add a strategy, with
@@ -13,6 +13,7 @@ pub mod config;
 pub mod executions;
 pub mod fleet;
 pub mod front;
+pub mod http1;
 pub mod model;
 pub mod placement;
 pub mod pool;

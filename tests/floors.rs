@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top to the bottom; floors of one line do not import each other.
-const FLOORS: [&[&str]; 14] = [
+const FLOORS: [&[&str]; 15] = [
     &["cli"],
     &["sim"],
     &["config"],
@@ -18,6 +18,7 @@ const FLOORS: [&[&str]; 14] = [
     &["pool"],
     &["runner"],
     &["server"],
+    &["http1"],
     &["protocol"],
     &["telemetry"],
     &["model"],

@@ -210,6 +210,7 @@ impl Front {
                 original_target,
                 authority,
                 headers: end_to_end,
+                upgrade: None,
             },
             deadline,
             hint,

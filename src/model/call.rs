@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::function::Function;
 use super::ids::CallId;
@@ -50,6 +50,8 @@ pub struct CallHead {
     pub authority: Option<String>,
     /// The client's end-to-end headers; hop-by-hop headers are gone already.
     pub headers: HeaderMap,
+    /// The protocol that the client wants to switch to (the value of its `Upgrade`), if its route allows that one.
+    pub upgrade: Option<HeaderValue>,
 }
 
 /// One invocation: which function, for whom, until when.

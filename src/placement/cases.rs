@@ -144,6 +144,7 @@ fn named_call(name: &str) -> Call {
             original_target: "/invoke/f".into(),
             authority: None,
             headers: http::HeaderMap::new(),
+            upgrade: None,
         },
         deadline: None,
         hint: None,

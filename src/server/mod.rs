@@ -11,8 +11,10 @@ mod accept;
 mod bind;
 mod limits;
 mod request_body;
+mod workers;
 
 pub use accept::{Peer, serve};
 pub use bind::{BindError, bind};
 pub use limits::{ConnectionLimits, Exposure};
 pub use request_body::RequestBody;
+pub use workers::{current_worker, highest_worker};

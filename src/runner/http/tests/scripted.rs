@@ -127,6 +127,7 @@ pub(super) fn call() -> Call {
             original_target: "/greet".to_owned(),
             authority: None,
             headers: HeaderMap::new(),
+            upgrade: None,
         },
         deadline: None,
         hint: None,

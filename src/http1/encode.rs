@@ -1,0 +1,116 @@
+//! Writing heads and chunks.
+//!
+//! What frames a message is written here alone, from its [`BodyLength`]; framing that stands in a header map is passed over. Header values cannot hold
+//! line breaks (their type refuses them), so that nothing that is written here can split a message (RFC 9110 section 5.5).
+
+use bytes::{BufMut as _, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+
+use super::length::BodyLength;
+
+/// Whether a connection goes on after a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Persistence {
+    /// Another message may follow.
+    KeepAlive,
+    /// It ends.
+    Close,
+}
+
+/// The chunk that ends a body without trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Writes the head of a request. `target` is the path with its query, `*`, or nothing else (origin form).
+pub fn encode_request<'h>(
+    into: &mut BytesMut,
+    method: &Method,
+    target: &str,
+    headers: impl IntoIterator<Item = (&'h HeaderName, &'h HeaderValue)>,
+    length: BodyLength,
+) {
+    into.put_slice(method.as_str().as_bytes());
+    into.put_u8(b' ');
+    into.put_slice(target.as_bytes());
+    into.put_slice(b" HTTP/1.1\r\n");
+    encode_fields(into, headers, length);
+    into.put_slice(b"\r\n");
+}
+
+/// Writes the head of an answer to a client that speaks `version`. With [`BodyLength::None`] a `Content-Length` that stands in the headers is written as it is: an
+/// answer to HEAD, or a 304, tells how long the body would be (RFC 9110 section 8.6).
+pub fn encode_response(
+    into: &mut BytesMut,
+    version: Version,
+    status: StatusCode,
+    headers: &HeaderMap,
+    length: BodyLength,
+    persistence: Persistence,
+) {
+    // Always our own version, whatever the client's is (RFC 9110 section 6.2).
+    into.put_slice(b"HTTP/1.1 ");
+    into.put_slice(status.as_str().as_bytes());
+    into.put_u8(b' ');
+    into.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    into.put_slice(b"\r\n");
+    if length == BodyLength::None
+        && let Some(told) = headers.get(CONTENT_LENGTH)
+    {
+        put_field(into, CONTENT_LENGTH.as_str(), told.as_bytes());
+    }
+    encode_fields(into, headers, length);
+    match persistence {
+        Persistence::Close => into.put_slice(b"connection: close\r\n"),
+        Persistence::KeepAlive if version < Version::HTTP_11 => into.put_slice(b"connection: keep-alive\r\n"),
+        Persistence::KeepAlive => {}
+    }
+    into.put_slice(b"\r\n");
+}
+
+/// The fields without framing, and then the framing.
+fn encode_fields<'h>(
+    into: &mut BytesMut,
+    headers: impl IntoIterator<Item = (&'h HeaderName, &'h HeaderValue)>,
+    length: BodyLength,
+) {
+    for (name, value) in headers {
+        if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && !(*name == CONNECTION && value.as_bytes() != b"upgrade") {
+            put_field(into, name.as_str(), value.as_bytes());
+        }
+    }
+    match length {
+        BodyLength::None | BodyLength::UntilClose => {}
+        BodyLength::Known(length) => {
+            put_field(into, CONTENT_LENGTH.as_str(), itoa::Buffer::new().format(length).as_bytes());
+        }
+        BodyLength::Chunked => into.put_slice(b"transfer-encoding: chunked\r\n"),
+    }
+}
+
+fn put_field(into: &mut BytesMut, name: &str, value: &[u8]) {
+    into.reserve(name.len() + value.len() + 4);
+    into.put_slice(name.as_bytes());
+    into.put_slice(b": ");
+    into.put_slice(value);
+    into.put_slice(b"\r\n");
+}
+
+/// Writes the line before a chunk of `size` bytes; CRLF follows the data. A size of 0 would end the body: see [`encode_last_chunk`].
+pub fn encode_chunk(into: &mut BytesMut, size: usize) {
+    debug_assert!(size > 0, "an empty chunk ends the body");
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4).max(1);
+    for place in (0..digits).rev() {
+        let digit = (size >> (place * 4)) & 0xf;
+        into.put_u8(b"0123456789abcdef"[digit]);
+    }
+    into.put_slice(b"\r\n");
+}
+
+/// Writes the last chunk, with these fields after the body.
+pub fn encode_last_chunk(into: &mut BytesMut, trailers: &HeaderMap) {
+    into.put_slice(b"0\r\n");
+    for (name, value) in trailers {
+        put_field(into, name.as_str(), value.as_bytes());
+    }
+    into.put_slice(b"\r\n");
+}

@@ -1,0 +1,30 @@
+//! HTTP/1.1 as bytes: heads, the framing of bodies, and the rules that keep two readers of one message from reading two messages.
+//!
+//! Pure: buffers in, messages out; no socket, no clock, no task ([`Tunnel`] only names what is left when HTTP is over). The server's connections (`server`) and the client's (`runner::http`) stand on
+//! it, so that a rule is written once and holds on both sides.
+//!
+//! * [`parse_request`] and [`parse_response`] read a head and decide how long its body is ([`BodyLength`]). Where RFC 9112 lets a recipient choose
+//!   between mending and refusing, they refuse: our clients are programs, and what one proxy mends another reads differently.
+//! * [`BodyDecoder`] takes a body out of what was read; [`encode_request`], [`encode_response`] and [`encode_chunk`] write.
+//!
+//! Nothing here knows of calls, or which headers pass a proxy: that is `protocol`'s and the front's. HTTP/2 is hyper's.
+
+mod body;
+mod encode;
+mod head;
+mod host;
+mod length;
+mod request;
+mod response;
+mod trailers;
+mod tunnel;
+
+pub use body::{BodyDecoder, BodySyntaxError, Decoded};
+pub use encode::{LAST_CHUNK, Persistence, encode_chunk, encode_last_chunk, encode_request, encode_response};
+pub use head::{HeadLimits, MalformedHead};
+pub use host::{InvalidAuthority, check_authority};
+pub use length::BodyLength;
+pub use request::{ReceivedRequest, parse_request};
+pub use response::{ReceivedResponse, parse_response};
+pub use trailers::remove_forbidden_trailers;
+pub use tunnel::{Tunnel, TunnelEnd, TunnelIo};
