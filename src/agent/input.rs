@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 
 use super::run_error::RunError;
 use crate::model::ByteSize;
-use crate::server::RequestBody;
+use crate::server::{RequestBody, RequestBodyError};
 
 /// The longest body of a detached call. It must be held in memory, since nobody may be there to send it when the function reads it; 6 MiB is
 /// what Fn's deployments allow for a body.
@@ -93,9 +93,9 @@ impl InputProgress {
 
 impl Body for Input {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = RequestBodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let frame = match &mut self.source {
             Source::Streaming(body) => std::task::ready!(Pin::new(body).poll_frame(cx)),
             Source::Held(body) => {

@@ -4,7 +4,7 @@
 //! line breaks (their type refuses them), so that nothing that is written here can split a message (RFC 9110 section 5.5).
 
 use bytes::{BufMut as _, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 
 use super::length::BodyLength;
@@ -37,31 +37,43 @@ pub fn encode_request<'h>(
     into.put_slice(b"\r\n");
 }
 
-/// Writes the head of an answer to a client that speaks `version`. With [`BodyLength::None`] a `Content-Length` that stands in the headers is written as it is: an
-/// answer to HEAD, or a 304, tells how long the body would be (RFC 9110 section 8.6).
-pub fn encode_response(
-    into: &mut BytesMut,
-    version: Version,
-    status: StatusCode,
-    headers: &HeaderMap,
-    length: BodyLength,
-    persistence: Persistence,
-) {
-    // Always our own version, whatever the client's is (RFC 9110 section 6.2).
+/// The head of an answer that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct ResponseHead<'a> {
+    /// What the client speaks. The answer's version is our own all the same (RFC 9110 section 6.2).
+    pub version: Version,
+    /// The status.
+    pub status: StatusCode,
+    /// The headers; framing that stands in them is passed over.
+    pub headers: &'a HeaderMap,
+    /// How long the body is. With [`BodyLength::None`] a `Content-Length` that stands in the headers is written as it is: an answer to HEAD, or a 304, tells
+    /// how long the body would be (RFC 9110 section 8.6).
+    pub length: BodyLength,
+    /// Whether the connection goes on.
+    pub persistence: Persistence,
+    /// The value of a `Date` that is written if the headers have none (RFC 9110 section 6.6.1).
+    pub date: &'a [u8],
+}
+
+/// Writes the head of an answer.
+pub fn encode_response(into: &mut BytesMut, head: &ResponseHead<'_>) {
     into.put_slice(b"HTTP/1.1 ");
-    into.put_slice(status.as_str().as_bytes());
+    into.put_slice(head.status.as_str().as_bytes());
     into.put_u8(b' ');
-    into.put_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    into.put_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
     into.put_slice(b"\r\n");
-    if length == BodyLength::None
-        && let Some(told) = headers.get(CONTENT_LENGTH)
+    if head.length == BodyLength::None
+        && let Some(told) = head.headers.get(CONTENT_LENGTH)
     {
         put_field(into, CONTENT_LENGTH.as_str(), told.as_bytes());
     }
-    encode_fields(into, headers, length);
-    match persistence {
+    encode_fields(into, head.headers, head.length);
+    if !head.headers.contains_key(DATE) && !head.date.is_empty() {
+        put_field(into, DATE.as_str(), head.date);
+    }
+    match head.persistence {
         Persistence::Close => into.put_slice(b"connection: close\r\n"),
-        Persistence::KeepAlive if version < Version::HTTP_11 => into.put_slice(b"connection: keep-alive\r\n"),
+        Persistence::KeepAlive if head.version < Version::HTTP_11 => into.put_slice(b"connection: keep-alive\r\n"),
         Persistence::KeepAlive => {}
     }
     into.put_slice(b"\r\n");

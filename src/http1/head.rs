@@ -54,6 +54,10 @@ impl MalformedHead {
 /// Header fields on the stack; with more, they go to the heap.
 pub(super) const USUAL_FIELDS: usize = 100;
 
+/// A head that did not arrive in time (RFC 9110 section 15.5.9).
+pub const HEAD_TOO_SLOW: MalformedHead =
+    MalformedHead::new(StatusCode::REQUEST_TIMEOUT, "the head of the request did not arrive in time");
+
 /// A head too long or of too many fields (RFC 6585 section 5).
 pub(super) const TOO_LARGE: MalformedHead =
     MalformedHead::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is longer than allowed");

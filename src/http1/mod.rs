@@ -20,8 +20,8 @@ mod trailers;
 mod tunnel;
 
 pub use body::{BodyDecoder, BodySyntaxError, Decoded};
-pub use encode::{LAST_CHUNK, Persistence, encode_chunk, encode_last_chunk, encode_request, encode_response};
-pub use head::{HeadLimits, MalformedHead};
+pub use encode::{LAST_CHUNK, Persistence, ResponseHead, encode_chunk, encode_last_chunk, encode_request, encode_response};
+pub use head::{HEAD_TOO_SLOW, HeadLimits, MalformedHead};
 pub use host::{InvalidAuthority, check_authority};
 pub use length::BodyLength;
 pub use request::{ReceivedRequest, parse_request};

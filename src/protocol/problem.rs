@@ -18,6 +18,8 @@ pub struct Problem {
     detail: String,
     call_id: Option<String>,
     retry_after: Option<u64>,
+    /// Where it is not the outcome's own.
+    status: Option<u16>,
 }
 
 /// The problem as it is written.
@@ -41,15 +43,16 @@ struct Document {
 
 impl From<Document> for Problem {
     fn from(document: Document) -> Self {
-        let Document { outcome, detail, call_id, retry_after, .. } = document;
-        Self { outcome, detail, call_id, retry_after }
+        let Document { outcome, detail, call_id, retry_after, status, .. } = document;
+        let status = (status != outcome.status().as_u16()).then_some(status);
+        Self { outcome, detail, call_id, retry_after, status }
     }
 }
 
 impl From<Problem> for Document {
     fn from(problem: Problem) -> Self {
         let status = problem.status();
-        let Problem { outcome, detail, call_id, retry_after } = problem;
+        let Problem { outcome, detail, call_id, retry_after, .. } = problem;
         let (kind, title) = ("about:blank".to_owned(), title(status).to_owned());
         Self { kind, title, status: status.as_u16(), message: detail.clone(), detail, outcome, call_id, retry_after }
     }
@@ -61,13 +64,20 @@ impl Problem {
 
     /// A problem with this outcome, its usual status, and a text for people.
     pub fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { outcome, detail: detail.into(), call_id: None, retry_after: None }
+        Self { outcome, detail: detail.into(), call_id: None, retry_after: None, status: None }
     }
 
     /// Names the call.
     #[must_use]
     pub fn with_call_id(mut self, call_id: impl ToString) -> Self {
         self.call_id = Some(call_id.to_string());
+        self
+    }
+
+    /// Answers with another status than the outcome's own: one that HTTP has for exactly this.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = (status != self.outcome.status()).then(|| status.as_u16());
         self
     }
 
@@ -85,7 +95,8 @@ impl Problem {
 
     /// The HTTP status.
     pub fn status(&self) -> StatusCode {
-        self.outcome.status()
+        let own = self.status.and_then(|status| StatusCode::from_u16(status).ok());
+        own.unwrap_or_else(|| self.outcome.status())
     }
 
     /// Headers and body of the answer.

@@ -2,24 +2,25 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper::service::Service;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::{Surroundings, serve_connection};
 use super::limits::ConnectionLimits;
-use super::request_body::{RequestBody, rests};
+use super::request_body::RequestBody;
+use super::server::{Draining, HalfClose, Place, Rules, Server};
+use super::stream::Stream;
+use crate::http1::MalformedHead;
+use crate::model::Outcome;
+use crate::protocol::Problem;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,83 +33,78 @@ pub struct Peer {
 /// spin, as the connection that could not be accepted stays in the queue.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Accepts connections and answers their requests with what `make_service` makes for each of them, until `closing` is cancelled.
-/// Then closes the listener, lets every connection finish what it has begun, and returns when the last one ended.
-///
-/// Dropping the future closes the listener and cuts every connection.
+impl Server {
+    /// Accepts connections and answers their requests with what `make_service` makes for each of them, until `closing` is cancelled.
+    /// Then closes the listener, lets every connection finish what it has begun, and returns when the last one ended.
+    ///
+    /// Dropping the future closes the listener and cuts every connection.
+    pub async fn serve<M, S, B>(&self, listener: TcpListener, closing: CancellationToken, make_service: M)
+    where
+        M: Fn(Peer) -> S,
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut connections = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = closing.cancelled() => break,
+                Some(_) = connections.join_next() => continue,
+                accepted = accept(&listener, &self.rules) => accepted,
+            };
+            let Some((stream, peer, place)) = accepted else { break };
+            let around = Surroundings { rules: Arc::clone(&self.rules), peer, closing: closing.clone() };
+            let service = make_service(peer);
+            connections.spawn(async move {
+                serve_connection(Stream::Tcp(stream), around, service).await;
+                drop(place);
+            });
+        }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
+    }
+}
+
+/// Serves a listener of its own, for peers of ours: who closes is gone, and a head that cannot be taken is answered by a problem document.
 pub async fn serve<M, S, B>(listener: TcpListener, limits: &ConnectionLimits, closing: CancellationToken, make_service: M)
 where
     M: Fn(Peer) -> S,
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + 'static,
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (builder, header_timeout) = (Arc::new(connection_builder(limits)), limits.header_timeout);
-    let room = Arc::new(Semaphore::new(limits.max_connections));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            () = closing.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &room) => accepted,
-        };
-        let Some((stream, peer, permit)) = accepted else { break };
-        let service = make_service(peer);
-        let (builder, closing) = (Arc::clone(&builder), closing.clone());
-        connections.spawn(async move {
-            let (rests_of, rests) = rests();
-            let first_request = CancellationToken::new();
-            let has_come = first_request.clone();
-            let service = service_fn(move |request: Request<Incoming>| {
-                has_come.cancel();
-                service.call(rests_of.adopt(request))
-            });
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-            let served = async {
-                tokio::select! {
-                    result = connection.as_mut() => result,
-                    () = closing.cancelled() => {
-                        connection.as_mut().graceful_shutdown();
-                        connection.await
-                    }
-                }
-            };
-            let result = tokio::select! {
-                result = served => result,
-                never = rests.read() => match never {},
-                () = silence(&first_request, header_timeout) => Ok(()),
-            };
-            if let Err(error) = result {
-                // Clients break connections off all the time; what it meant for a call is told where the call is known.
-                tracing::trace!(peer = %peer.address, %error, "connection ended with an error");
-            }
-            drop(permit);
-        });
-    }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
+    let refuse = Arc::new(|_: Peer, malformed: &MalformedHead| refusal(malformed));
+    let server = Server::new(limits.clone(), HalfClose::IsGone, Draining::default(), refuse);
+    server.serve(listener, closing, make_service).await;
 }
 
-/// Returns if the first request does not come in time. hyper's own limit begins when it knows which version of HTTP is spoken: a connection that
-/// says nothing, or half a preface of HTTP/2, would otherwise hold its place for ever.
-async fn silence(first_request: &CancellationToken, header_timeout: Duration) {
-    tokio::select! {
-        () = first_request.cancelled() => std::future::pending().await,
-        () = tokio::time::sleep(header_timeout) => {}
-    }
+/// A head that cannot be taken, as a problem document.
+fn refusal(malformed: &MalformedHead) -> Response<Bytes> {
+    let problem = Problem::new(Outcome::BadRequest, malformed.detail()).with_status(malformed.status());
+    let (headers, body) = problem.to_parts();
+    let mut answer = Response::new(body);
+    *answer.status_mut() = malformed.status();
+    *answer.headers_mut() = headers;
+    answer
 }
 
 /// The next connection, when there is room for one. `None` never comes while the semaphore is open.
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener, rules: &Rules) -> Option<(TcpStream, Peer, Place)> {
+    let permit = Arc::clone(&rules.places).acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
             Ok((stream, address)) => {
+                let Some(place) = rules.place_of(address.ip(), permit) else {
+                    tracing::debug!(%address, "closed a connection: its client has as many as it may");
+                    // The permit went with it; the next turn takes one.
+                    return Box::pin(accept(listener, rules)).await;
+                };
                 // Answers are written whole; waiting to fill a segment only adds latency.
                 let _ = stream.set_nodelay(true);
-                return Some((stream, Peer { address }, permit));
+                return Some((stream, Peer { address }, place));
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -125,32 +121,11 @@ fn is_about_one_connection(error: &std::io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-fn connection_builder(limits: &ConnectionLimits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    let max_header_size = usize::try_from(limits.max_header_size.bytes()).unwrap_or(usize::MAX);
-    builder
-        .http1()
-        // hyper's timeouts do nothing without a timer.
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        // A head must fit the read buffer, of which hyper wants at least 8 KiB.
-        .max_buf_size(max_header_size.max(8_192))
-        .max_headers(limits.max_headers);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        // An HTTP/2 connection may be idle, and its peer must be there.
-        .keep_alive_interval(limits.header_timeout)
-        .keep_alive_timeout(limits.header_timeout)
-        .max_concurrent_streams(limits.max_streams)
-        .max_header_list_size(u32::try_from(max_header_size).unwrap_or(u32::MAX));
-    builder
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use http_body_util::Full;
+    use hyper::service::service_fn;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     async fn hello(_: Request<RequestBody>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -1,20 +1,32 @@
 //! Listeners: accepting connections, protecting them, ending them gracefully.
 //!
-//! Front, admin and agent all listen; this floor is what they share. It knows HTTP connections and nothing of calls. It stands
-//! between `telemetry` and `runner` and imports `model` at most.
+//! Front, admin and agent all listen; this floor is what they share. It knows HTTP connections and nothing of calls.
 //!
-//! [`serve`] answers HTTP/1.1 and cleartext HTTP/2 on one port, runs until it is told to close, then lets every connection finish
+//! [`Server`] answers HTTP/1.1 and cleartext HTTP/2 on one port, runs until it is told to close, then lets every connection finish
 //! what it has begun (`Connection: close`, GOAWAY) and returns when the last one has. What an answer leaves unread of its request is read by
 //! the connection ([`RequestBody`]), so that the answer arrives and the connection can be used again.
+//!
+//! HTTP/1.1 is ours, on the rules of `http1`: `connection` is the life of a connection, `exchange` one request and its answer, `answer` the sending of that, `wire`
+//! the bytes, `watch` the clock. HTTP/2 is hyper's (`http2`). `workers` are the threads that connections live on.
 
 mod accept;
+mod answer;
 mod bind;
+mod connection;
+mod exchange;
+mod http2;
 mod limits;
 mod request_body;
+#[expect(clippy::module_inception, reason = "the floor is named for what it does, and this is what does it")]
+mod server;
+mod stream;
+mod watch;
+mod wire;
 mod workers;
 
 pub use accept::{Peer, serve};
 pub use bind::{BindError, bind};
 pub use limits::{ConnectionLimits, Exposure};
-pub use request_body::RequestBody;
+pub use request_body::{RequestBody, RequestBodyError};
+pub use server::{Draining, HalfClose, Refuse, Server};
 pub use workers::{current_worker, highest_worker};

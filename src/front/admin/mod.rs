@@ -161,10 +161,9 @@ impl Admin {
 pub async fn serve(listener: TcpListener, router: Router, closing: CancellationToken) {
     let limits = ConnectionLimits {
         max_connections: 256,
-        header_timeout: Duration::from_secs(30),
         max_header_size: ByteSize::kib(16),
-        max_headers: 100,
         max_streams: 32,
+        ..ConnectionLimits::default()
     };
     serve_connections(listener, &limits, closing, |_peer| TowerToHyperService::new(router.clone())).await;
 }

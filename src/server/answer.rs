@@ -1,0 +1,358 @@
+//! Sending an answer on an HTTP/1.1 connection.
+//!
+//! The head and what there is of the body go out in one write. No more of the body is asked for than the client has taken.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use http::{Response, StatusCode, Version, response};
+use http_body::Body;
+use tokio::io::{AsyncWriteExt as _, copy_bidirectional};
+use tokio::time::{Instant, timeout};
+
+use super::connection::Surroundings;
+use super::exchange::{Asked, LONGEST_REST};
+use super::server::HalfClose;
+use super::watch::Watch;
+use super::wire::{Reader, Wire, WireIo};
+use crate::http1::{
+    BodyLength, Persistence, ResponseHead, Tunnel, TunnelEnd, encode_chunk, encode_last_chunk, encode_response,
+    remove_forbidden_trailers,
+};
+
+/// How far an answer came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// All of it.
+    Whole(Persistence),
+    /// Not all of it: the connection must end at once, so that its client sees that.
+    Cut,
+}
+
+/// Data up to this length is copied behind what is written before it.
+const COPIED: usize = 8 * 1024;
+/// As much is collected before it is written.
+const COLLECTED: usize = 16 * 1024;
+/// How long the rest of a request may take that nobody wants.
+const REST_LIMIT: Duration = Duration::from_secs(5);
+/// How long a client may take to see that the connection ends.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Sends the answer, and reads what is left of the request.
+pub(super) async fn send<B>(
+    wire: &Arc<Wire>,
+    around: &Surroundings,
+    answer: Response<B>,
+    asked: &Asked,
+    watch: &mut Watch,
+) -> Sent
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (mut head, body) = answer.into_parts();
+    let tunnel = head.extensions.remove::<Tunnel>();
+    let length = length_of(&head, &body, asked);
+    let persistence = {
+        let mut inside = wire.lock();
+        inside.answer_begins();
+        let goes_on = asked.persistence == Persistence::KeepAlive
+            && length != BodyLength::UntilClose
+            && !around.is_leaving()
+            && !inside.is_read_closed
+            && !matches!(inside.reader(), Reader::NeverAsked | Reader::Broken);
+        if goes_on || tunnel.is_some() { Persistence::KeepAlive } else { Persistence::Close }
+    };
+    if matches!(head.status, StatusCode::NO_CONTENT) || head.status.is_informational() {
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    let mut out = BytesMut::with_capacity(512);
+    with_date(|date| {
+        let head =
+            ResponseHead { version: asked.version, status: head.status, headers: &head.headers, length, persistence, date };
+        encode_response(&mut out, &head);
+    });
+    let mut body = pin!(Some(body));
+    let is_tunnel = tunnel.is_some();
+    let mut sending = Sending { out, data: Bytes::new(), length, left: length.exact(), owes_line: false, has_ended: false };
+    let mut patience = Patience::new(around, asked.until, watch);
+    let sent = poll_fn(|cx| match sending.poll(wire, body.as_mut(), is_tunnel, cx) {
+        Poll::Ready(result) => Poll::Ready(result),
+        Poll::Pending => patience.poll_lost(&sending, wire, cx).map(|()| Err(())),
+    })
+    .await;
+    if sent.is_err() {
+        return Sent::Cut;
+    }
+    if let Some(end) = tunnel.and_then(|tunnel| tunnel.take()) {
+        // What was held for the body lives as long as the tunnel.
+        join(wire, end).await;
+        return Sent::Cut;
+    }
+    if persistence == Persistence::Close {
+        return Sent::Whole(Persistence::Close);
+    }
+    match finish_request(wire).await {
+        Ok(()) => Sent::Whole(Persistence::KeepAlive),
+        Err(()) => Sent::Whole(Persistence::Close),
+    }
+}
+
+/// How the body is framed (RFC 9112 section 6.3).
+fn length_of<B: Body>(head: &response::Parts, body: &B, asked: &Asked) -> BodyLength {
+    let is_bodiless = asked.is_head
+        || head.status.is_informational()
+        || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if is_bodiless {
+        return BodyLength::None;
+    }
+    let told = || head.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    match body.size_hint().exact().or_else(told) {
+        Some(length) => BodyLength::Known(length),
+        None if asked.version < Version::HTTP_11 => BodyLength::UntilClose,
+        None => BodyLength::Chunked,
+    }
+}
+
+/// An answer on its way.
+struct Sending {
+    /// What is written next.
+    out: BytesMut,
+    /// What is written after that.
+    data: Bytes,
+    length: BodyLength,
+    /// Bytes of the body that are still to come, if it is known.
+    left: Option<u64>,
+    /// The data in hand is a chunk, which ends with CRLF.
+    owes_line: bool,
+    /// No more is asked of the body.
+    has_ended: bool,
+}
+
+impl Sending {
+    /// Ready when all was written, or cannot be. The body goes with its last byte, before that is written: whatever happens at its end has happened when the client
+    /// sees the end. Only that of a tunnel stays.
+    fn poll<B>(
+        &mut self,
+        wire: &Wire,
+        mut body: Pin<&mut Option<B>>,
+        is_tunnel: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ()>>
+    where
+        B: Body<Data = Bytes>,
+    {
+        self.has_ended |= self.length.is_empty();
+        loop {
+            while !self.has_ended && self.data.is_empty() && self.out.len() < COLLECTED {
+                let Some(frames) = body.as_mut().as_pin_mut() else { break };
+                match frames.poll_frame(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(None) => self.end(None)?,
+                    // Whoever made the body has told what happened. The client sees a body that is cut.
+                    Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(())),
+                    Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                        Ok(data) => self.take(data)?,
+                        Err(frame) => self.end(frame.into_trailers().ok())?,
+                    },
+                }
+            }
+            if self.has_ended && !is_tunnel {
+                body.set(None);
+            }
+            if self.is_flushed() {
+                return if self.has_ended { Poll::Ready(Ok(())) } else { Poll::Pending };
+            }
+            match wire.lock().poll_write(cx, &mut self.out, &mut self.data) {
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
+                Poll::Pending => return Poll::Pending,
+            }
+            if self.data.is_empty() && self.owes_line {
+                self.owes_line = false;
+                self.out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.out.is_empty() && self.data.is_empty()
+    }
+
+    /// Some of the body. An error if it is more than was announced.
+    fn take(&mut self, data: Bytes) -> Result<(), ()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(data.len() as u64).ok_or(())?;
+            self.has_ended = *left == 0;
+        }
+        let is_chunk = self.length == BodyLength::Chunked;
+        if is_chunk {
+            encode_chunk(&mut self.out, data.len());
+        }
+        if data.len() <= COPIED {
+            self.out.extend_from_slice(&data);
+            if is_chunk {
+                self.out.extend_from_slice(b"\r\n");
+            }
+        } else {
+            self.data = data;
+            self.owes_line = is_chunk;
+        }
+        Ok(())
+    }
+
+    /// The body is over. An error if less came than was announced.
+    fn end(&mut self, trailers: Option<http::HeaderMap>) -> Result<(), ()> {
+        self.has_ended = true;
+        if self.left.is_some_and(|left| left > 0) {
+            return Err(());
+        }
+        if self.length == BodyLength::Chunked {
+            let mut trailers = trailers.unwrap_or_default();
+            remove_forbidden_trailers(&mut trailers);
+            encode_last_chunk(&mut self.out, &trailers);
+        }
+        Ok(())
+    }
+}
+
+/// How long a client may take nothing, and whether it is there.
+struct Patience<'a> {
+    around: &'a Surroundings,
+    until: Instant,
+    watch: &'a mut Watch,
+    /// What was left to write when it was looked at last, and how often something was written whole.
+    seen: usize,
+    rest: u64,
+}
+
+impl<'a> Patience<'a> {
+    fn new(around: &'a Surroundings, until: Instant, watch: &'a mut Watch) -> Self {
+        watch.set(until.min(Instant::now() + around.rules.limits.write_timeout));
+        Self { around, until, watch, seen: 0, rest: LONGEST_REST }
+    }
+
+    /// Ready when the client is gone, or takes nothing.
+    fn poll_lost(&mut self, sending: &Sending, wire: &Wire, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inside = wire.lock();
+        match inside.reader() {
+            Reader::Abandoned => {
+                if inside.poll_rest(cx, &mut self.rest).is_ready() && inside.reader() == Reader::Abandoned {
+                    inside.give_up_body();
+                }
+            }
+            Reader::Body { .. } => inside.wake_at_end_of_body(cx),
+            Reader::Nobody | Reader::NeverAsked | Reader::Broken if !inside.is_read_closed => match inside.poll_closed(cx) {
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) if self.around.rules.half_close == HalfClose::IsGone => return Poll::Ready(()),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            },
+            Reader::Nobody | Reader::NeverAsked | Reader::Broken => {}
+        }
+        while self.watch.poll_expired(cx).is_ready() {
+            let now = Instant::now();
+            let waiting = sending.out.len() + sending.data.len();
+            if now >= self.until || (waiting > 0 && waiting == self.seen) {
+                return Poll::Ready(());
+            }
+            self.seen = waiting;
+            self.watch.set(self.until.min(now + self.around.rules.limits.write_timeout));
+        }
+        Poll::Pending
+    }
+}
+
+/// Waits until the request was read, by whoever reads it or for nothing. An error if the connection is of no more use.
+async fn finish_request(wire: &Wire) -> Result<(), ()> {
+    if wire.lock().reader() == Reader::Nobody {
+        return Ok(());
+    }
+    let mut rest = LONGEST_REST;
+    let finished = poll_fn(|cx| {
+        let mut inside = wire.lock();
+        match inside.reader() {
+            Reader::Nobody => Poll::Ready(Ok(())),
+            Reader::NeverAsked | Reader::Broken => Poll::Ready(Err(())),
+            Reader::Abandoned => inside.poll_rest(cx, &mut rest).map_err(drop),
+            Reader::Body { .. } => {
+                inside.wake_at_end_of_body(cx);
+                Poll::Pending
+            }
+        }
+    });
+    // Somebody may read for as long as the call takes; the body's own limits hold there.
+    if matches!(wire.lock().reader(), Reader::Body { .. }) {
+        return finished.await;
+    }
+    timeout(REST_LIMIT, finished).await.unwrap_or(Err(()))
+}
+
+/// Closes our side, and reads what comes until the client has seen it: closed at once, a connection on which something is unread is reset, and the answer may be
+/// lost with it (RFC 9112 section 9.6).
+pub(super) async fn linger(wire: &Arc<Wire>) {
+    let is_clean = {
+        let inside = wire.lock();
+        inside.reader() == Reader::Nobody && inside.read.is_empty()
+    };
+    let mut io = WireIo(Arc::clone(wire));
+    if io.shutdown().await.is_err() || wire.lock().is_read_closed {
+        return;
+    }
+    let time = if is_clean { LINGER / 4 } else { LINGER };
+    let reading = poll_fn(|cx| {
+        let mut inside = wire.lock();
+        let mut read = 0_u64;
+        loop {
+            inside.read.clear();
+            match inside.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(length)) => read += length as u64,
+                Poll::Pending => return Poll::Pending,
+            }
+            if read > LONGEST_REST {
+                return Poll::Ready(());
+            }
+        }
+    });
+    let _ = timeout(time, reading).await;
+}
+
+/// Passes bytes both ways until both sides are closed.
+async fn join(wire: &Arc<Wire>, end: TunnelEnd) {
+    let TunnelEnd { mut io, unread, held } = end;
+    let mut client = WireIo(Arc::clone(wire));
+    let joined = async {
+        client.write_all(&unread).await?;
+        copy_bidirectional(&mut client, &mut io).await
+    };
+    // Either side ends a tunnel as it likes.
+    let _: io::Result<(u64, u64)> = joined.await;
+    drop(held);
+}
+
+/// Gives the value of `Date` for now.
+fn with_date(write: impl FnOnce(&[u8])) {
+    thread_local! {
+        /// The second, and its text.
+        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+    }
+    let now = SystemTime::now();
+    let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    DATE.with_borrow_mut(|(written, text)| {
+        if *written != second {
+            *written = second;
+            *text = httpdate::fmt_http_date(now);
+        }
+        write(text.as_bytes());
+    });
+}

@@ -1,0 +1,136 @@
+//! One connection, from its first byte: HTTP/2 if it begins with that version's preface (RFC 9113 section 3.4), else HTTP/1.1.
+//!
+//! An HTTP/1.1 connection waits, exchanges one request for one answer, and waits again. While it waits it holds no buffer and no more state than its clock: what an
+//! exchange needs is on the heap for as long as the exchange lasts.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use http_body::Body;
+use hyper::service::Service;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::accept::Peer;
+use super::exchange::{After, exchange};
+use super::http2;
+use super::request_body::RequestBody;
+use super::server::Rules;
+use super::stream::Stream;
+use super::watch::Watch;
+use super::wire::Wire;
+
+/// What a connection has of its listener.
+pub(super) struct Surroundings {
+    pub(super) rules: Arc<Rules>,
+    /// Who is at the other end.
+    pub(super) peer: Peer,
+    /// Connections are to end with what they have begun.
+    pub(super) closing: CancellationToken,
+}
+
+impl Surroundings {
+    /// Whether the next request had better go elsewhere.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.rules.draining.is_set() || self.closing.is_cancelled()
+    }
+}
+
+/// What came first.
+enum First {
+    Http1,
+    Http2,
+    Nothing,
+}
+
+/// The beginning of every HTTP/2 connection.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves a connection to its end. Dropping the future cuts it.
+pub(super) async fn serve_connection<S, B>(stream: Stream, around: Surroundings, service: S)
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let wire = Wire::new(stream, BytesMut::new());
+    let limits = &around.rules.limits;
+    let began = Instant::now();
+    let mut watch = Watch::new(began, limits.shortest_time());
+    // hyper's own limits begin when it knows which version of HTTP is spoken: a connection that says nothing would keep its place for ever.
+    watch.set(began + limits.header_timeout);
+    let first = {
+        let mut closing = pin!(around.closing.cancelled());
+        poll_fn(|cx| {
+            let mut inside = wire.lock();
+            loop {
+                let read = &inside.read[..];
+                if read.len() >= PREFACE.len() && read.starts_with(PREFACE) {
+                    return Poll::Ready(First::Http2);
+                }
+                if !read.is_empty() && !PREFACE.starts_with(read) {
+                    return Poll::Ready(First::Http1);
+                }
+                match inside.poll_fill(cx) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(First::Nothing),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Pending => break,
+                }
+            }
+            if closing.as_mut().poll(cx).is_ready() || watch.poll_expired(cx).is_ready() {
+                return Poll::Ready(First::Nothing);
+            }
+            Poll::Pending
+        })
+        .await
+    };
+    match first {
+        First::Nothing => {}
+        First::Http1 => serve_http1(&wire, &around, &service, &mut watch).await,
+        First::Http2 => {
+            drop(watch);
+            // Nobody else has begun to share it.
+            if let Some(wire) = Arc::into_inner(wire) {
+                let (stream, read) = wire.into_parts();
+                Box::pin(http2::serve(stream, read.freeze(), around, service)).await;
+            }
+        }
+    }
+}
+
+/// Exchanges requests for answers until one side has enough.
+async fn serve_http1<S, B>(wire: &Arc<Wire>, around: &Surroundings, service: &S, watch: &mut Watch)
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let mut closing = pin!(around.closing.cancelled());
+    // On the heap only while it lasts: an idle connection is to be small.
+    while Box::pin(exchange(wire, around, service, watch)).await == After::Next {
+        watch.set(Instant::now() + around.rules.limits.idle_timeout);
+        let has_more = poll_fn(|cx| {
+            let mut inside = wire.lock();
+            if !inside.read.is_empty() {
+                return Poll::Ready(true);
+            }
+            match inside.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Ok(_)) => return Poll::Ready(true),
+                Poll::Pending => {}
+            }
+            let is_over = closing.as_mut().poll(cx).is_ready() || watch.poll_expired(cx).is_ready();
+            if is_over { Poll::Ready(false) } else { Poll::Pending }
+        })
+        .await;
+        if !has_more {
+            return;
+        }
+    }
+}

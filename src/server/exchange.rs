@@ -1,0 +1,228 @@
+//! One request and its answer on an HTTP/1.1 connection.
+//!
+//! While the call is in hand, the connection looks after its client: who resets the connection is gone, and the call is withdrawn. Who closes one side may be gone
+//! or may wait for the answer (RFC 9112 section 9.6 speaks of both). Where that counts ([`HalfClose::MayListen`]) it is found out by sending an interim answer, which means
+//! nothing to a client that listens (RFC 9110 section 15.2) and is answered with a reset for one that does not.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, Version};
+use http_body::Body;
+use http_body_util::Full;
+use hyper::service::Service;
+use tokio::time::Instant;
+
+use super::answer::{Sent, linger, send};
+use super::connection::Surroundings;
+use super::request_body::RequestBody;
+use super::server::HalfClose;
+use super::watch::Watch;
+use super::wire::{Inside, Reader, StreamedBody, Wire};
+use crate::http1::{HEAD_TOO_SLOW, MalformedHead, Persistence, ReceivedRequest, parse_request};
+
+/// What follows an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// The next one.
+    Next,
+    /// Nothing: the connection ends.
+    Close,
+}
+
+/// Who asked, as far as it matters to the answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) version: Version,
+    pub(super) is_head: bool,
+    pub(super) persistence: Persistence,
+    /// All of it must be over by then.
+    pub(super) until: Instant,
+}
+
+/// How long a client that closed its side is left alone before it is asked whether it is there, and how often after that.
+const ASK_AFTER: Duration = Duration::from_secs(1);
+/// How long its answer is waited for: it comes from its kernel.
+const ASKED_FOR: Duration = Duration::from_millis(100);
+
+/// Reads a request, has it answered, and sends the answer. Dropping the future cuts the connection.
+pub(super) async fn exchange<S, B>(wire: &Arc<Wire>, around: &Surroundings, service: &S, watch: &mut Watch) -> After
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let now = Instant::now();
+    let limits = &around.rules.limits;
+    watch.set(now + limits.header_timeout);
+    let received = match read_head(wire, around, watch).await {
+        Head::Received(received) => received,
+        Head::Gone => return After::Close,
+        Head::Malformed(malformed) => return refuse(wire, around, &malformed, watch).await,
+    };
+    let ReceivedRequest { request, length, persistence, is_waiting_for_continue } = received;
+    let asked = Asked {
+        version: request.version(),
+        is_head: *request.method() == Method::HEAD,
+        persistence,
+        until: now + limits.total_timeout,
+    };
+    let whole = wire.lock().begin_body(length, is_waiting_for_continue);
+    let body = whole.map_or_else(|| RequestBody::streamed(StreamedBody::new(Arc::clone(wire), length)), RequestBody::whole);
+    let answer = {
+        let mut answering = pin!(service.call(request.map(|()| body)));
+        let mut client = Client::new(around, &asked, watch);
+        poll_fn(|cx| match answering.as_mut().poll(cx) {
+            Poll::Ready(Ok(answer)) => Poll::Ready(Some(answer)),
+            Poll::Pending => client.poll_gone(&mut wire.lock(), cx).map(|()| None),
+        })
+        .await
+    };
+    let Some(answer) = answer else { return After::Close };
+    match send(wire, around, answer, &asked, watch).await {
+        Sent::Whole(Persistence::KeepAlive) => After::Next,
+        Sent::Whole(Persistence::Close) => {
+            linger(wire).await;
+            After::Close
+        }
+        Sent::Cut => After::Close,
+    }
+}
+
+enum Head {
+    Received(ReceivedRequest),
+    Malformed(MalformedHead),
+    Gone,
+}
+
+async fn read_head(wire: &Wire, around: &Surroundings, watch: &mut Watch) -> Head {
+    poll_fn(|cx| {
+        let mut inside = wire.lock();
+        loop {
+            match parse_request(&mut inside.read, &around.rules.head) {
+                Ok(Some(received)) => return Poll::Ready(Head::Received(received)),
+                Ok(None) => {}
+                Err(malformed) => return Poll::Ready(Head::Malformed(malformed)),
+            }
+            match inside.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Gone),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => return watch.poll_expired(cx).map(|()| Head::Malformed(HEAD_TOO_SLOW)),
+            }
+        }
+    })
+    .await
+}
+
+/// Answers a head that cannot be taken. What follows it cannot be told apart, so that the connection ends.
+async fn refuse(wire: &Arc<Wire>, around: &Surroundings, malformed: &MalformedHead, watch: &mut Watch) -> After {
+    let answer = (around.rules.refuse)(around.peer, malformed).map(Full::new);
+    let until = Instant::now() + around.rules.limits.write_timeout;
+    let asked = Asked { version: Version::HTTP_11, is_head: false, persistence: Persistence::Close, until };
+    if let Sent::Whole(_) = send(wire, around, answer, &asked, watch).await {
+        linger(wire).await;
+    }
+    After::Close
+}
+
+/// The client of a call in hand.
+struct Client<'a> {
+    around: &'a Surroundings,
+    version: Version,
+    until: Instant,
+    watch: &'a mut Watch,
+    state: State,
+    /// Of a body: what had been read of it when it was looked at last.
+    read: u64,
+    /// Bytes that are read for nothing at most.
+    rest: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Both sides are open.
+    Open,
+    /// It has closed its side, and is to be asked when the watch says so.
+    Closed,
+    /// It was asked.
+    Asked,
+}
+
+/// The longest rest of a body that is read for nothing; beyond it, closing is cheaper.
+pub(super) const LONGEST_REST: u64 = 16 * 1024 * 1024;
+
+impl<'a> Client<'a> {
+    fn new(around: &'a Surroundings, asked: &Asked, watch: &'a mut Watch) -> Self {
+        let now_or_later = asked.until.min(Instant::now() + around.rules.limits.body_timeout);
+        watch.set(now_or_later);
+        Self { around, version: asked.version, until: asked.until, watch, state: State::Open, read: 0, rest: LONGEST_REST }
+    }
+
+    /// Ready when the client is gone, or had too long.
+    fn poll_gone(&mut self, inside: &mut Inside, cx: &mut Context<'_>) -> Poll<()> {
+        if self.state == State::Open {
+            match inside.reader() {
+                Reader::Nobody | Reader::Broken | Reader::NeverAsked => match inside.poll_closed(cx) {
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(())) if self.around.rules.half_close == HalfClose::IsGone => return Poll::Ready(()),
+                    Poll::Ready(Ok(())) => {
+                        self.state = State::Closed;
+                        self.watch.set_soon(Instant::now() + ASK_AFTER);
+                    }
+                    Poll::Pending => {}
+                },
+                Reader::Body { .. } => inside.wake_at_end_of_body(cx),
+                // Whether it succeeds is seen when the answer is sent.
+                Reader::Abandoned => {
+                    if inside.poll_rest(cx, &mut self.rest).is_ready() && inside.reader() == Reader::Abandoned {
+                        inside.give_up_body();
+                    }
+                }
+            }
+        }
+        while self.watch.poll_expired(cx).is_ready() {
+            if self.look(inside, cx).is_ready() {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The watch has rung.
+    fn look(&mut self, inside: &mut Inside, cx: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        if now >= self.until {
+            return Poll::Ready(());
+        }
+        match self.state {
+            State::Open => {
+                let read = inside.body_progress();
+                if inside.is_starved() && read == self.read {
+                    inside.give_up_body();
+                }
+                self.read = read;
+                self.watch.set(self.until.min(now + self.around.rules.limits.body_timeout));
+            }
+            State::Closed => {
+                // HTTP/1.0 has no interim answers: such a client is taken at its word.
+                if self.version >= Version::HTTP_11 && inside.send_continue(cx).is_err() {
+                    return Poll::Ready(());
+                }
+                self.state = State::Asked;
+                self.watch.set_soon(now + ASKED_FOR);
+            }
+            State::Asked => {
+                if inside.stream.pending_error().is_some() {
+                    return Poll::Ready(());
+                }
+                self.watch.set_soon(now + ASK_AFTER);
+            }
+        }
+        Poll::Pending
+    }
+}

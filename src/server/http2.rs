@@ -1,0 +1,157 @@
+//! HTTP/2, which is hyper's: limits, idle time, the end.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
+
+use super::connection::Surroundings;
+use super::request_body::RequestBody;
+use super::stream::Stream;
+
+/// A stream of which the beginning was read already.
+struct Begun {
+    read: Bytes,
+    stream: Stream,
+}
+
+/// The window of one stream, and of a connection (Envoy's guide for edge proxies has the same).
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// What may wait to be sent on one stream.
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// Serves an HTTP/2 connection that began with `read`.
+pub(super) async fn serve<S, B>(stream: Stream, read: Bytes, around: Surroundings, service: S)
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let limits = &around.rules.limits;
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        // A connection may be idle, and its peer must be there.
+        .keep_alive_interval(limits.header_timeout)
+        .keep_alive_timeout(limits.header_timeout)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(u32::try_from(limits.max_header_size.bytes()).unwrap_or(u32::MAX));
+    let streams = Arc::new(Streams::default());
+    let (service, counted) = (Arc::new(service), Arc::clone(&streams));
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (service, one) = (Arc::clone(&service), OneStream::begin(&counted));
+        async move {
+            let answer = service.call(request.map(RequestBody::http2)).await;
+            drop(one);
+            answer
+        }
+    });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Begun { read, stream }), service));
+    let leaves = async {
+        tokio::select! {
+            () = around.closing.cancelled() => {}
+            () = around.rules.draining.told() => {}
+            () = streams.idle_for(limits.idle_timeout) => {}
+        }
+    };
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = leaves => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        // Clients break connections off all the time; what it meant for a call is told where the call is known.
+        tracing::trace!(%error, "an HTTP/2 connection ended with an error");
+    }
+}
+
+/// The streams of a connection.
+#[derive(Debug, Default)]
+struct Streams {
+    open: AtomicUsize,
+    changed: Notify,
+}
+
+struct OneStream(Arc<Streams>);
+
+impl OneStream {
+    fn begin(streams: &Arc<Streams>) -> Self {
+        streams.open.fetch_add(1, Ordering::Relaxed);
+        streams.changed.notify_one();
+        Self(Arc::clone(streams))
+    }
+}
+
+impl Drop for OneStream {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.changed.notify_one();
+    }
+}
+
+impl Streams {
+    /// Returns when no stream was open for so long.
+    async fn idle_for(&self, time: Duration) {
+        loop {
+            if self.open.load(Ordering::Relaxed) > 0 {
+                self.changed.notified().await;
+            } else if tokio::time::timeout(time, self.changed.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl AsyncRead for Begun {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.read.is_empty() {
+            return Pin::new(&mut this.stream).poll_read(cx, buffer);
+        }
+        let length = this.read.len().min(buffer.remaining());
+        buffer.put_slice(&this.read[..length]);
+        this.read.advance(length);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Begun {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

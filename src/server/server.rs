@@ -1,0 +1,137 @@
+//! What every connection of a listener, or of several listeners that are one to their clients, goes by.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::Response;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::accept::Peer;
+use super::limits::ConnectionLimits;
+use crate::http1::{HeadLimits, MalformedHead};
+
+/// What it means that a client closes its side of the connection while its request is in hand (RFC 9112 section 9.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfClose {
+    /// It is gone, and its request with it: peers of ours, which never close one side alone.
+    IsGone,
+    /// It may still wait for its answer. Whether anybody is there is found out: see `exchange`.
+    MayListen,
+}
+
+/// Says that requests had better go elsewhere: answers tell their clients to close, while connections are accepted still. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Draining(Arc<DrainingState>);
+
+#[derive(Debug, Default)]
+struct DrainingState {
+    /// Looked at for every answer.
+    is_set: AtomicBool,
+    /// The same, for those who wait.
+    told: CancellationToken,
+}
+
+impl Draining {
+    /// From now on.
+    pub fn set(&self) {
+        self.0.is_set.store(true, Ordering::Relaxed);
+        self.0.told.cancel();
+    }
+
+    /// Whether it was set.
+    pub fn is_set(&self) -> bool {
+        self.0.is_set.load(Ordering::Relaxed)
+    }
+
+    /// Returns when it is set.
+    pub(super) async fn told(&self) {
+        self.0.told.cancelled().await;
+    }
+}
+
+/// Makes the answer to a head that cannot be taken.
+pub type Refuse = Arc<dyn Fn(Peer, &MalformedHead) -> Response<Bytes> + Send + Sync>;
+
+/// The rules of a listener. Clones share the places for connections, so that several listeners can be one.
+#[derive(Clone)]
+pub struct Server {
+    pub(super) rules: Arc<Rules>,
+}
+
+/// See [`Server`].
+pub(super) struct Rules {
+    pub(super) limits: ConnectionLimits,
+    pub(super) head: HeadLimits,
+    pub(super) half_close: HalfClose,
+    pub(super) draining: Draining,
+    pub(super) refuse: Refuse,
+    /// A place for each connection.
+    pub(super) places: Arc<Semaphore>,
+    clients: Clients,
+}
+
+impl Server {
+    /// Connections within these limits; heads that cannot be taken are answered by `refuse`.
+    pub fn new(limits: ConnectionLimits, half_close: HalfClose, draining: Draining, refuse: Refuse) -> Self {
+        let (head, places) = (limits.head(), limits.max_connections.min(Semaphore::MAX_PERMITS));
+        let clients = Clients { most: limits.max_connections_per_client, open: Arc::default() };
+        let rules = Rules { limits, head, half_close, draining, refuse, places: Arc::new(Semaphore::new(places)), clients };
+        Self { rules: Arc::new(rules) }
+    }
+}
+
+impl Rules {
+    /// A place for a client's connection beside the others of its address; `None` if it has as many as it may.
+    pub(super) fn place_of(&self, address: IpAddr, permit: OwnedSemaphorePermit) -> Option<Place> {
+        // Clients on this machine are its owner's: proxies, and tests.
+        let counted = if self.clients.most == 0 || address.is_loopback() { None } else { Some(self.clients.enter(address)?) };
+        Some(Place { _permit: permit, _counted: counted })
+    }
+}
+
+/// Connections by the address of their client.
+#[derive(Clone, Debug)]
+struct Clients {
+    most: usize,
+    /// Protects the counts; held for a look-up, at the beginning and the end of a connection.
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Clients {
+    fn enter(&self, address: IpAddr) -> Option<Counted> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if *count >= self.most {
+            return None;
+        }
+        *count += 1;
+        Some(Counted { address, open: Arc::clone(&self.open) })
+    }
+}
+
+/// The places that a connection takes until this is dropped.
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _counted: Option<Counted>,
+}
+
+struct Counted {
+    address: IpAddr,
+    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}

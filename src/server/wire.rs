@@ -1,0 +1,408 @@
+//! One HTTP/1.1 connection's bytes, shared by the task that serves it and by the body of the request that is being read.
+//!
+//! No buffer is held while nothing was read: reading goes through memory of the thread, and what came is copied to memory of its own size. An idle connection so
+//! costs its socket and its task.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use http_body::Frame;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+use super::stream::Stream;
+use crate::http1::{BodyDecoder, BodyLength, BodySyntaxError, Decoded, remove_forbidden_trailers};
+
+/// The connection's bytes.
+#[derive(Debug)]
+pub(super) struct Wire {
+    /// Protects the rest; held for one step of reading or writing, never across an await.
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inside {
+    pub(super) stream: Stream,
+    /// What was read and not taken yet.
+    pub(super) read: BytesMut,
+    decoder: BodyDecoder,
+    reader: Reader,
+    /// Woken when a reader gives the body up: the connection reads the rest for nothing.
+    connection: Option<Waker>,
+    /// Who waits for more of the body, if somebody does.
+    starved: Option<Waker>,
+    /// Bytes of bodies that were read.
+    body_read: u64,
+    /// The client has sent all it will.
+    pub(super) is_read_closed: bool,
+}
+
+/// Who reads the body of the request in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// There is none, or it was read.
+    Nobody,
+    /// A [`StreamedBody`].
+    Body {
+        /// The client waits for `100 Continue`, which is sent when the body is first asked for (RFC 9110 section 10.1.1).
+        is_waited_for: bool,
+    },
+    /// Somebody did, and gave it up.
+    Abandoned,
+    /// Somebody gave it up before it was asked for: the client may send it, or not.
+    NeverAsked,
+    /// It broke.
+    Broken,
+}
+
+/// How much is read at once through the memory of the thread.
+const SCRATCH: usize = 16 * 1024;
+/// How much of a body is read at once.
+const BODY_READ: usize = 128 * 1024;
+/// How much is read ahead of who takes it.
+const READ_AHEAD: usize = 64 * 1024;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+thread_local! {
+    static READ: RefCell<Box<[u8; SCRATCH]>> = RefCell::new(Box::new([0; SCRATCH]));
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream, read: BytesMut) -> Arc<Self> {
+        let inside = Inside {
+            stream,
+            read,
+            decoder: BodyDecoder::new(BodyLength::None),
+            reader: Reader::Nobody,
+            connection: None,
+            starved: None,
+            body_read: 0,
+            is_read_closed: false,
+        };
+        Arc::new(Self { inside: Mutex::new(inside) })
+    }
+
+    /// The stream, and what was read of it and not taken.
+    pub(super) fn into_parts(self) -> (Stream, BytesMut) {
+        let inside = self.inside.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (inside.stream, inside.read)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    /// Reads what there is, at least one byte; 0 at the end.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.is_read_closed {
+            return Poll::Ready(Ok(0));
+        }
+        let read = READ.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(&mut scratch[..]);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            self.read.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(buffer.filled().len()))
+        });
+        self.noted(read)
+    }
+
+    fn noted(&mut self, read: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.is_read_closed |= matches!(read, Poll::Ready(Ok(0)));
+        read
+    }
+
+    /// Looks for the client's end while its call is in hand: ready when it has closed its side, or when as much came as may wait.
+    pub(super) fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.read.len() < READ_AHEAD {
+            if ready!(self.poll_fill(cx))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        // A client that sends so much more than it may is heard when its turn comes.
+        Poll::Pending
+    }
+
+    /// Begins with the body of a request; what is there of it may be all: then it is returned.
+    pub(super) fn begin_body(&mut self, length: BodyLength, is_waited_for: bool) -> Option<Bytes> {
+        self.decoder = BodyDecoder::new(length);
+        if let BodyLength::Known(length) = length
+            && let Ok(length) = usize::try_from(length)
+            && length <= self.read.len()
+        {
+            self.reader = Reader::Nobody;
+            self.decoder = BodyDecoder::new(BodyLength::None);
+            return Some(self.read.split_to(length).freeze());
+        }
+        if self.decoder.is_end() {
+            self.reader = Reader::Nobody;
+            return Some(Bytes::new());
+        }
+        self.reader = Reader::Body { is_waited_for };
+        None
+    }
+
+    /// Who reads the body now.
+    pub(super) const fn reader(&self) -> Reader {
+        self.reader
+    }
+
+    /// Have the connection woken when the body is given up.
+    pub(super) fn wake_at_end_of_body(&mut self, cx: &Context<'_>) {
+        if matches!(self.reader, Reader::Body { .. })
+            && !self.connection.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            self.connection = Some(cx.waker().clone());
+        }
+    }
+
+    /// The answer has begun: `100 Continue` would be no more than noise in it.
+    pub(super) const fn answer_begins(&mut self) {
+        if let Reader::Body { is_waited_for: true } = self.reader {
+            self.reader = Reader::NeverAsked;
+        }
+    }
+
+    /// The next frame of the body.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyReadError>>> {
+        match self.reader {
+            Reader::Body { is_waited_for } => {
+                if is_waited_for {
+                    // A few bytes on a connection that nothing waits on: if they do not go out whole, it is of no use.
+                    if let Err(error) = self.send_continue(cx) {
+                        return self.broken(BodyReadError::Connection(error));
+                    }
+                    self.reader = Reader::Body { is_waited_for: false };
+                }
+            }
+            Reader::NeverAsked => return self.broken(BodyReadError::NotAskedFor),
+            Reader::Broken => return Poll::Ready(Some(Err(BodyReadError::Broken(BodySyntaxError::CutShort)))),
+            Reader::Nobody | Reader::Abandoned => return Poll::Ready(None),
+        }
+        self.starved = None;
+        loop {
+            match self.decoder.decode(&mut self.read) {
+                Ok(Decoded::Data(data)) => {
+                    if self.decoder.is_end() {
+                        self.reader = Reader::Nobody;
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Ok(Decoded::Trailers(mut trailers)) => {
+                    self.reader = Reader::Nobody;
+                    remove_forbidden_trailers(&mut trailers);
+                    return Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))));
+                }
+                Ok(Decoded::End) => {
+                    self.reader = Reader::Nobody;
+                    return Poll::Ready(None);
+                }
+                Ok(Decoded::NeedMore) => match self.poll_fill_body(cx) {
+                    Poll::Ready(Ok(0)) => return self.broken(BodyReadError::Broken(BodySyntaxError::CutShort)),
+                    Poll::Ready(Ok(read)) => self.body_read += read as u64,
+                    Poll::Ready(Err(error)) => return self.broken(BodyReadError::Connection(error)),
+                    Poll::Pending => {
+                        self.starved = Some(cx.waker().clone());
+                        return Poll::Pending;
+                    }
+                },
+                Err(error) => return self.broken(BodyReadError::Broken(error)),
+            }
+        }
+    }
+
+    /// Reads more of a body: straight into memory of its own if much of it is to come.
+    fn poll_fill_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let (left, _) = self.decoder.left();
+        if left <= SCRATCH as u64 || self.is_read_closed {
+            return self.poll_fill(cx);
+        }
+        self.read.reserve(usize::try_from(left).unwrap_or(BODY_READ).min(BODY_READ));
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read);
+        self.noted(read)
+    }
+
+    /// Bytes of bodies that were read so far.
+    pub(super) const fn body_progress(&self) -> u64 {
+        self.body_read
+    }
+
+    /// Whether somebody waits for more of the body.
+    pub(super) const fn is_starved(&self) -> bool {
+        matches!(self.reader, Reader::Body { .. }) && self.starved.is_some()
+    }
+
+    /// No more of the body is read: who waits for it gets an error.
+    pub(super) fn give_up_body(&mut self) {
+        self.reader = Reader::Broken;
+        if let Some(starved) = self.starved.take() {
+            starved.wake();
+        }
+    }
+
+    fn broken(&mut self, error: BodyReadError) -> Poll<Option<Result<Frame<Bytes>, BodyReadError>>> {
+        self.reader = Reader::Broken;
+        Poll::Ready(Some(Err(error)))
+    }
+
+    /// Sends `100 Continue`.
+    pub(super) fn send_continue(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match Pin::new(&mut self.stream).poll_write(cx, CONTINUE) {
+            Poll::Ready(Ok(length)) if length == CONTINUE.len() => Ok(()),
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(_)) | Poll::Pending => Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+
+    /// Reads the rest of a body that was given up, and forgets it. Ready when it is over; an error if it breaks, or is longer than `left`.
+    pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>, left: &mut u64) -> Poll<io::Result<()>> {
+        let too_much = || Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        if self.decoder.left().0 > *left {
+            return too_much();
+        }
+        loop {
+            match self.decoder.decode(&mut self.read) {
+                Ok(Decoded::Data(data)) => match left.checked_sub(data.len() as u64) {
+                    Some(still) => *left = still,
+                    None => return too_much(),
+                },
+                Ok(Decoded::Trailers(_) | Decoded::End) => {
+                    self.reader = Reader::Nobody;
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(Decoded::NeedMore) => {
+                    if ready!(self.poll_fill(cx))? == 0 {
+                        return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                    }
+                }
+                Err(error) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
+            }
+            if self.decoder.is_end() {
+                self.reader = Reader::Nobody;
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Writes of `head`, then of `data`, and takes away what was written.
+    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, head: &mut BytesMut, data: &mut Bytes) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        let written = match (head.is_empty(), data.is_empty()) {
+            (false, true) => ready!(stream.poll_write(cx, head))?,
+            (true, _) => ready!(stream.poll_write(cx, data))?,
+            (false, false) => ready!(stream.poll_write_vectored(cx, &[io::IoSlice::new(head), io::IoSlice::new(data)]))?,
+        };
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let of_head = written.min(head.len());
+        head.advance(of_head);
+        data.advance(written - of_head);
+        Poll::Ready(Ok(written))
+    }
+}
+
+/// Why the body of a request could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyReadError {
+    /// The connection failed.
+    #[error("the connection failed: {0}")]
+    Connection(#[source] io::Error),
+    /// It is not framed as announced, or broke off.
+    #[error("{0}")]
+    Broken(BodySyntaxError),
+    /// It was asked for after the answer had begun, and the client had waited to be asked.
+    #[error("the client was never asked to send it")]
+    NotAskedFor,
+}
+
+/// A body that is read as it comes. Dropped before its end, it leaves the rest to its connection.
+#[derive(Debug)]
+pub(super) struct StreamedBody {
+    wire: Arc<Wire>,
+    length: BodyLength,
+    has_ended: bool,
+}
+
+impl StreamedBody {
+    pub(super) const fn new(wire: Arc<Wire>, length: BodyLength) -> Self {
+        Self { wire, length, has_ended: false }
+    }
+
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyReadError>>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        let mut inside = self.wire.lock();
+        let frame = ready!(inside.poll_frame(cx));
+        self.has_ended = inside.reader == Reader::Nobody || !matches!(frame, Some(Ok(_)));
+        if self.has_ended
+            && let Some(connection) = inside.connection.take()
+        {
+            connection.wake();
+        }
+        Poll::Ready(frame)
+    }
+
+    pub(super) const fn is_end(&self) -> bool {
+        self.has_ended
+    }
+
+    /// The length that was announced, less what was read; a known length counts down.
+    pub(super) fn left(&self) -> Option<u64> {
+        if self.has_ended {
+            return Some(0);
+        }
+        matches!(self.length, BodyLength::Known(_)).then(|| self.wire.lock().decoder.left().0)
+    }
+}
+
+impl Drop for StreamedBody {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        let mut inside = self.wire.lock();
+        if let Reader::Body { is_waited_for } = inside.reader {
+            inside.reader = if is_waited_for { Reader::NeverAsked } else { Reader::Abandoned };
+            if let Some(connection) = inside.connection.take() {
+                connection.wake();
+            }
+        }
+    }
+}
+
+/// The connection as bytes, when HTTP is over.
+pub(super) struct WireIo(pub(super) Arc<Wire>);
+
+impl AsyncRead for WireIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut inside = self.0.lock();
+        if inside.read.is_empty() {
+            return Pin::new(&mut inside.stream).poll_read(cx, buffer);
+        }
+        let length = inside.read.len().min(buffer.remaining());
+        buffer.put_slice(&inside.read.split_to(length));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for WireIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0.lock().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.lock().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.lock().stream).poll_shutdown(cx)
+    }
+}
