@@ -245,10 +245,10 @@ fn the_tables_show_what_runs() {
 
 #[test]
 fn runners_and_functions_are_printed_as_table_and_as_json() {
-    let json = r#"{"runners":[{"id":"a","address":"127.0.0.1:9001","in_flight":2,"colour":"blue"}]}"#;
+    let json = r#"{"runners":[{"id":"a","address":"127.0.0.1:9001","in_flight":2,"refusals":{"busy":3,"draining":1}}]}"#;
     let (admin, from_table) = server(http("200 OK", "content-type: application/json\r\n", json));
     let output = run(&["runners", "--admin", &admin]);
-    assert_eq!(text(&output.stdout), "ID  ADDRESS         IN FLIGHT  COLOUR\na   127.0.0.1:9001  2          blue\n");
+    assert_eq!(text(&output.stdout), "ID  ADDRESS         IN FLIGHT  REFUSALS\na   127.0.0.1:9001  2          4\n");
     assert!(from_table.join().unwrap().starts_with("GET /v1/runners HTTP/1.1\r\n"));
 
     let (admin, from_json) = server(http("200 OK", "", r#"{"functions":[{"name":"f"}]}"#));
@@ -256,6 +256,32 @@ fn runners_and_functions_are_printed_as_table_and_as_json() {
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(document["functions"][0]["name"], "f");
     assert!(from_json.join().unwrap().starts_with("GET /v1/functions HTTP/1.1\r\n"));
+}
+
+#[test]
+fn check_without_a_file_says_that_it_checked_the_defaults() {
+    assert_eq!(text(&run(&["check"]).stdout), "the defaults (no file was named): ok for `runpool up`\n");
+    let output = run(&["check", "--workers", "2"]);
+    assert_eq!(text(&output.stdout), "the defaults, with variables and flags (no file was named): ok for `runpool up`\n");
+}
+
+#[test]
+fn what_sim_cannot_use_is_told_with_what_it_expects() {
+    let told = |arguments: &[&str]| {
+        let output = run(&[&["sim"][..], arguments].concat());
+        assert!(!output.status.success());
+        text(&output.stderr).to_owned()
+    };
+    let load = told(&["--workload", "mm1", "--load", "1e9"]);
+    assert!(load.contains("expected a share of all slots above 0 and at most 100: usually 0.1 to 1"), "{load}");
+    assert_eq!(
+        told(&["--workload", "mm1", "--set", "ring_bounded.bound=2"]),
+        "error: the placers' settings cannot be used:\n  flag --set: placement.ring_bounded.bound = \"2\": expected more than 0 and at most 1\n"
+    );
+    assert_eq!(
+        told(&["--calls", "nowhere.csv"]),
+        "error: could not open the trace nowhere.csv: No such file or directory (os error 2)\n"
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::{Config, Flag, Loaded, Role, Sources};
+use crate::config::{Config, ConfigErrors, Flag, Loaded, Role, Sources};
 
 use super::output;
 
@@ -44,12 +44,15 @@ impl ConfigArguments {
 /// # Errors
 /// Everything that is wrong with it.
 pub(super) fn load(sources: &Sources) -> anyhow::Result<Loaded> {
-    let loaded = Config::load(sources).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
-        anyhow::anyhow!("the configuration cannot be used:{}", lines.concat())
-    })?;
+    let loaded = Config::load(sources).map_err(|errors| unusable("the configuration", &errors))?;
     loaded.warnings.iter().for_each(output::warning);
     Ok(loaded)
+}
+
+/// That `what` cannot be used, and why, one error a line.
+pub(super) fn unusable(what: &str, errors: &ConfigErrors) -> anyhow::Error {
+    let lines: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
+    anyhow::anyhow!("{what} cannot be used:{}", lines.concat())
 }
 
 /// How a table is printed.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::arguments::{self, ConfigArguments};
 use super::output;
-use crate::config::{Config, Role, Sources};
+use crate::config::{Config, Loaded, Origin, Role, Sources};
 
 /// Check a configuration without starting anything
 ///
@@ -67,7 +67,7 @@ impl CheckCommand {
         }
         let sources = self.role.complete(sources);
         let loaded = arguments::load(&sources)?;
-        let name = loaded.file().map_or_else(|| "the configuration".to_owned(), |file| file.display().to_string());
+        let name = loaded.file().map_or_else(|| without_file(&loaded).to_owned(), |file| file.display().to_string());
         let role = match sources.role {
             Role::Any => "every role",
             Role::Lb => "`runpool lb`",
@@ -76,5 +76,14 @@ impl CheckCommand {
         };
         output::print(format!("{name}: ok for {role}\n"))?;
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What was checked, so that nobody takes it for a file that was not found.
+fn without_file(loaded: &Loaded) -> &'static str {
+    if loaded.settings().iter().any(|setting| setting.origin != Origin::Default) {
+        "the defaults, with variables and flags (no file was named)"
+    } else {
+        "the defaults (no file was named)"
     }
 }

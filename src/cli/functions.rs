@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::arguments::AdminArguments;
-use super::{http_client, runners};
+use super::{http_client, runners, table};
 
 /// List the balancer's functions
 #[derive(Debug, Args)]
@@ -20,6 +20,6 @@ const COLUMNS: [&str; 8] = ["name", "app", "format", "timeout", "memory", "concu
 
 impl FunctionsCommand {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        http_client::block_on(runners::print_list(&self.admin, "functions", &COLUMNS))
+        http_client::block_on(runners::print_list(&self.admin, "functions", |rows| table::table(rows, &COLUMNS)))
     }
 }

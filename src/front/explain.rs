@@ -42,6 +42,7 @@ struct Explained {
 struct Facts {
     runner: Option<RunnerId>,
     account: Option<Account>,
+    not_placed: Option<&'static str>,
     crowd: Option<Crowd>,
     waited_ms: f64,
     attempts: u32,
@@ -53,6 +54,7 @@ impl From<&Report> for Facts {
         Self {
             runner: report.runner.clone(),
             account: report.account.clone(),
+            not_placed: report.not_placed,
             crowd: report.crowd,
             waited_ms: report.waited.as_secs_f64() * 1e3,
             attempts: report.attempts,
@@ -76,7 +78,15 @@ pub struct CallPlacement {
     /// The strategy.
     #[schema(example = "delay-pull")]
     pub placer: String,
-    /// Why this runner was chosen; of a call that was not placed, why not.
+    /// Why this runner was chosen; of a call that was not placed, why not; of one that ended before it was decided, its outcome with `-` for `_`.
+    ///
+    /// Chosen: `next` in turn; `warm`: an idle worker of the function is there; `home` of the function; `spill`: the homes before it have no
+    /// room; `least-loaded`; `cheaper` of two; `probed`: a probe said so; `starts-sooner`: no idle worker is in sight soon enough;
+    /// `waited-long` for a warm worker; `at-random` for lack of knowledge. A strategy of one's own says one of these too.
+    ///
+    /// Not placed: `no-runner` in the pool until the time was up; `placer-timeout`: no runner had room until then; `deadline-exceeded`;
+    /// `deadline-unreachable`: it would pass before the call's turn; `queue-full`: as many calls wait as may; `rejected` by the strategy;
+    /// `pool-error`, `pool-fault`: the pool could not be read; `body-gone`: a runner refused after it had read from a body that is not held.
     #[schema(example = "warm")]
     pub reason: String,
     /// The runner that took the call.
@@ -188,12 +198,12 @@ impl std::fmt::Display for CandidateView {
 
 impl Explained {
     fn view(&self) -> CallPlacement {
-        let Facts { runner, account, crowd, waited_ms, attempts, refusals } = self.facts.clone();
+        let Facts { runner, account, not_placed, crowd, waited_ms, attempts, refusals } = self.facts.clone();
         let explanation = account.as_ref().map(|account| &account.explanation);
         let start = explanation.and_then(|explanation| explanation.start);
         let chosen = explanation.and_then(|explanation| explanation.reason).map(|reason| reason.as_str());
-        let gave_up = crowd.map(|crowd| crowd.why.as_str());
-        let reason = gave_up.or(chosen).unwrap_or(self.outcome.as_str());
+        // A call that left before it was decided, say: its outcome is all there is to tell.
+        let reason = not_placed.or(chosen).map_or_else(|| self.outcome.as_str().replace('_', "-"), str::to_owned);
         let candidates = account.as_ref().map_or_else(Vec::new, |Account { explanation, names }| {
             let seen =
                 explanation.candidates.iter().zip(names).filter_map(|(candidate, name)| Some(((*candidate)?, name.as_ref()?)));
@@ -210,7 +220,7 @@ impl Explained {
             function: self.function.as_ref().map_or_else(String::new, |function| function.name().to_string()),
             outcome: self.outcome.as_str().to_owned(),
             placer: self.placer.to_owned(),
-            reason: reason.to_owned(),
+            reason,
             runner: runner.map(|runner| runner.to_string()),
             candidates,
             waited_ms,
@@ -233,7 +243,7 @@ impl Explained {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::placement::GaveUp;
+    use crate::placement::{GaveUp, NotPlaced, Reason};
 
     fn id(number: u64) -> CallId {
         CallId::from_parts(number, 1)
@@ -254,11 +264,38 @@ mod tests {
 
     #[test]
     fn a_call_that_was_given_up_says_what_it_was_up_against() {
-        let crowd = Crowd { why: GaveUp::PlacerTimeout, runners: 2, with_room: 0, waiting: 40 };
-        let report = Report { crowd: Some(crowd), waited: std::time::Duration::from_millis(1_500), ..Report::default() };
+        let crowd = Crowd { runners: 2, with_room: 0, waiting: 40 };
+        let report = Report {
+            crowd: Some(crowd),
+            not_placed: Some(GaveUp::PlacerTimeout.as_str()),
+            waited: std::time::Duration::from_millis(1_500),
+            ..Report::default()
+        };
         assert_eq!(
             header(id(1), Outcome::PlacerTimeout, "ch", &report).unwrap(),
             "placer=ch, reason=placer-timeout, waited=1500.0ms, attempts=0, runners=2, with-room=0, waiting=40"
         );
+    }
+
+    /// As the comment of [`CallPlacement::reason`] is what the OpenAPI document says.
+    #[test]
+    fn every_reason_is_listed_where_people_look() {
+        let readme = include_str!("../../README.md");
+        let openapi = crate::front::admin::openapi_document().unwrap();
+        let pool = crate::pool::PoolError { fault: crate::pool::Fault::User, detail: String::new() };
+        let not_placed = [NotPlaced::PoolFault(pool.clone()), NotPlaced::PoolError(pool), NotPlaced::BodyGone];
+        let words = (Reason::ALL.iter().map(|reason| reason.as_str()))
+            .chain(GaveUp::ALL.iter().map(|why| why.as_str()))
+            .chain(not_placed.iter().map(NotPlaced::as_str));
+        for word in words {
+            assert!(readme.contains(&format!("`{word}`")), "{word} is not in README.md");
+            assert!(openapi.contains(&format!("`{word}`")), "{word} is not in the comment of CallPlacement::reason");
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_never_decided_is_explained_by_its_outcome() {
+        let told = header(id(1), Outcome::RunnerReset, "ch", &Report::default()).unwrap();
+        assert_eq!(told, "placer=ch, reason=runner-reset, waited=0.0ms, attempts=0");
     }
 }

@@ -25,7 +25,7 @@ use super::record::{FrontTelemetry, Record};
 use super::routes::with_query;
 use crate::executions::Executions;
 use crate::model::{Call, CallHead, CallKind, Outcome};
-use crate::placement::{NotPlaced, PlacedResult, Placement};
+use crate::placement::{GaveUp, NotPlaced, PlacedResult, Placement};
 use crate::protocol::{Problem, headers, parse_traceparent, remove_hop_by_hop, remove_internal};
 use crate::runner::{AnswerBody, CallError};
 use crate::telemetry::trace::SpanKind;
@@ -277,12 +277,12 @@ impl Front {
     fn not_placed(&self, end: &NotPlaced, retry_after: Option<Duration>) -> Refuse {
         let detail = match end {
             NotPlaced::PoolFault(error) | NotPlaced::PoolError(error) => error.detail.clone(),
-            NotPlaced::NoRunner => "there was no runner until the time to place the call was up".to_owned(),
-            NotPlaced::PlacerTimeout => "no runner took the call until the time to place it was up".to_owned(),
-            NotPlaced::DeadlineExceeded => "the call's deadline passed before a runner took it".to_owned(),
-            NotPlaced::DeadlineUnreachable => "the call's deadline would pass before its turn comes".to_owned(),
-            NotPlaced::QueueFull => "as many calls wait for a runner as may".to_owned(),
-            NotPlaced::Rejected => "the placer rejected the call".to_owned(),
+            NotPlaced::GaveUp(GaveUp::NoRunner) => "there was no runner until the time to place the call was up".to_owned(),
+            NotPlaced::GaveUp(GaveUp::PlacerTimeout) => "no runner took the call until the time to place it was up".to_owned(),
+            NotPlaced::GaveUp(GaveUp::DeadlineExceeded) => "the call's deadline passed before a runner took it".to_owned(),
+            NotPlaced::GaveUp(GaveUp::DeadlineUnreachable) => "the call's deadline would pass before its turn comes".to_owned(),
+            NotPlaced::GaveUp(GaveUp::QueueFull) => "as many calls wait for a runner as may".to_owned(),
+            NotPlaced::GaveUp(GaveUp::Rejected) => "the placer rejected the call".to_owned(),
             NotPlaced::BodyGone => "a runner refused after it had read the beginning of the body".to_owned(),
         };
         let outcome = end.outcome();

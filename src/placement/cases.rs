@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{NotPlaced, Placed, Placement, PlacementConfig, PlacementMetrics, PlacerChoice, Report};
+use super::{GaveUp, NotPlaced, Placed, Placement, PlacementConfig, PlacementMetrics, PlacerChoice, Report};
 use crate::model::{Call, CallHead, CallId, CallKind, Function, FunctionSpec, Intent, Outcome, RunnerId, TraceContext};
 use crate::pool::{Fault, Member, PoolAnswer, PoolError, RunnerPool, Snapshot, SnapshotPool};
 use crate::protocol::{AgentStatus, RefusalReason};
@@ -178,6 +178,7 @@ fn case_1_empty_list_user_error() {
         let began = Instant::now();
         let placed = place(&placement(choice, pool.clone()), &call()).await;
         assert_eq!(placed.result.unwrap_err(), NotPlaced::PoolFault(error(Fault::User)));
+        assert_eq!((placed.report.not_placed, placed.report.crowd.map(|crowd| crowd.runners)), (Some("pool-fault"), Some(0)));
         assert_eq!((pool.asked(), began.elapsed()), (1, Duration::ZERO));
     });
 }
@@ -260,7 +261,7 @@ fn case_7_enforce_timeout_from_context() {
         let pool = Arc::new(SnapshotPool::new(members(std::slice::from_ref(&runner))).unwrap());
         let late = Call { deadline: Some(Instant::now().into_std()), ..call() };
         let placed = place(&placement(choice, pool), &late).await;
-        assert_eq!(placed.result.unwrap_err(), NotPlaced::DeadlineExceeded);
+        assert_eq!(placed.result.unwrap_err(), NotPlaced::GaveUp(GaveUp::DeadlineExceeded));
         assert_eq!(runner.tried(), 0);
     });
 }
@@ -272,7 +273,7 @@ fn case_8_detached_placer_timeout() {
         let detached = Call { kind: CallKind::Detached, ..call() };
         let began = Instant::now();
         let placed = place(&placement(choice, pool), &detached).await;
-        assert_eq!(placed.result.unwrap_err(), NotPlaced::PlacerTimeout);
+        assert_eq!(placed.result.unwrap_err(), NotPlaced::GaveUp(GaveUp::PlacerTimeout));
         assert_eq!(began.elapsed(), DETACHED_PLACER_TIMEOUT);
     });
 }
@@ -286,7 +287,8 @@ fn case_9_enforce_lb_timeout() {
         let deadline = Some((Instant::now() + run).into_std());
         let calls: Vec<Call> = (0..5).map(|_| Call { deadline, ..call() }).collect();
         let ended = futures_util::future::join_all(calls.iter().map(|call| place(&placement, call))).await;
-        let failed = ended.iter().filter(|placed| matches!(placed.result, Err(NotPlaced::DeadlineExceeded))).count();
+        let failed =
+            ended.iter().filter(|placed| matches!(placed.result, Err(NotPlaced::GaveUp(GaveUp::DeadlineExceeded)))).count();
         assert_eq!(failed, 3, "two slots, five calls, no time for a second turn");
     });
 }
@@ -298,7 +300,10 @@ fn case_13_empty_pool() {
     for_every_placer(|choice| async move {
         let pool = Arc::new(SnapshotPool::new(Vec::new()).unwrap());
         assert!(pool.snapshot().is_empty());
-        assert_eq!(place(&placement(choice, pool.clone()), &call()).await.result.unwrap_err(), NotPlaced::NoRunner);
+        let placed = place(&placement(choice, pool.clone()), &call()).await;
+        assert_eq!(placed.result.unwrap_err(), NotPlaced::GaveUp(GaveUp::NoRunner));
+        let against = placed.report.crowd.map(|crowd| (crowd.runners, crowd.with_room, crowd.waiting));
+        assert_eq!((placed.report.not_placed, against), (Some("no-runner"), Some((0, 0, 0))), "told as any other");
         assert_eq!(pool.shutdown().await, Ok(()));
     });
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::PlacerChoice;
 use super::moment::Moment;
+use crate::model::Outcome;
 use crate::pool::RunnerPlace;
 use crate::protocol::LoadReport;
 
@@ -323,6 +324,20 @@ pub enum GaveUp {
 }
 
 impl GaveUp {
+    /// Every reason.
+    pub const ALL: [Self; 6] =
+        [Self::NoRunner, Self::PlacerTimeout, Self::DeadlineExceeded, Self::DeadlineUnreachable, Self::QueueFull, Self::Rejected];
+
+    /// How a call ends that was given up for this.
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            Self::NoRunner => Outcome::NoRunner,
+            Self::PlacerTimeout => Outcome::PlacerTimeout,
+            Self::DeadlineExceeded => Outcome::DeadlineExceeded,
+            Self::DeadlineUnreachable | Self::QueueFull | Self::Rejected => Outcome::Overloaded,
+        }
+    }
+
     /// The word for it.
     pub const fn as_str(self) -> &'static str {
         match self {

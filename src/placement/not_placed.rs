@@ -11,18 +11,8 @@ pub enum NotPlaced {
     PoolFault(PoolError),
     /// Time was up, and the last the pool said was an error.
     PoolError(PoolError),
-    /// Time was up, and the pool was empty.
-    NoRunner,
-    /// Time was up, and no runner had room.
-    PlacerTimeout,
-    /// The call's own deadline passed.
-    DeadlineExceeded,
-    /// The call's own deadline would have passed before its turn came.
-    DeadlineUnreachable,
-    /// As many calls wait as may, or as many bytes.
-    QueueFull,
-    /// The placer rejected the call.
-    Rejected,
+    /// The placing loop gave it up, or would have if there had been runners to begin it with.
+    GaveUp(GaveUp),
     /// A runner refused after it had read the beginning of a body that was not held: nothing is left to send to another.
     BodyGone,
 }
@@ -33,24 +23,24 @@ impl NotPlaced {
         match self {
             Self::PoolFault(_) => Outcome::PoolFault,
             Self::PoolError(_) => Outcome::PoolError,
-            Self::NoRunner => Outcome::NoRunner,
-            Self::PlacerTimeout => Outcome::PlacerTimeout,
-            Self::Rejected | Self::QueueFull | Self::DeadlineUnreachable => Outcome::Overloaded,
             Self::BodyGone => Outcome::RunnerReset,
-            Self::DeadlineExceeded => Outcome::DeadlineExceeded,
+            Self::GaveUp(why) => why.outcome(),
+        }
+    }
+
+    /// The word that explains it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::PoolFault(_) => "pool-fault",
+            Self::PoolError(_) => "pool-error",
+            Self::BodyGone => "body-gone",
+            Self::GaveUp(why) => why.as_str(),
         }
     }
 }
 
 impl From<GaveUp> for NotPlaced {
     fn from(why: GaveUp) -> Self {
-        match why {
-            GaveUp::NoRunner => Self::NoRunner,
-            GaveUp::PlacerTimeout => Self::PlacerTimeout,
-            GaveUp::DeadlineExceeded => Self::DeadlineExceeded,
-            GaveUp::DeadlineUnreachable => Self::DeadlineUnreachable,
-            GaveUp::QueueFull => Self::QueueFull,
-            GaveUp::Rejected => Self::Rejected,
-        }
+        Self::GaveUp(why)
     }
 }

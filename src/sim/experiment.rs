@@ -63,6 +63,12 @@ impl Row {
     pub fn estimate(&self, of: impl Fn(&Figures) -> f64) -> Estimate {
         Estimate::of(&self.figures.iter().map(of).collect::<Vec<_>>())
     }
+
+    /// A figure of answered calls over the seeds that had some; nothing if none had.
+    pub fn estimate_of_answered(&self, of: impl Fn(&Figures) -> f64) -> Option<Estimate> {
+        let values: Vec<f64> = self.figures.iter().filter(|figures| figures.answered > 0).map(of).collect();
+        (!values.is_empty()).then(|| Estimate::of(&values))
+    }
 }
 
 impl Experiment {

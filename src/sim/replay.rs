@@ -16,7 +16,7 @@ use crate::placement::{PlacingLoop, RecordHead, RecordLine, Step};
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// The file cannot be read.
-    #[error("could not read the record {}: {source}", path.display())]
+    #[error("could not read the record {}", path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -24,7 +24,7 @@ pub enum ReplayError {
         source: io::Error,
     },
     /// A line is neither a head nor an event.
-    #[error("{}, line {line}: not a line of a record of placement: {source}", path.display())]
+    #[error("{}, line {line}: not a line of a record of placement", path.display())]
     Line {
         /// The file.
         path: PathBuf,
@@ -155,6 +155,18 @@ mod tests {
         assert_eq!(replayed.differences.len(), 1);
         assert!(replayed.differences[0].to_string().contains("decided:  [Try { call: CallNumber(0)"));
         std::fs::write(&path, "{}\n").unwrap();
-        assert!(replay(&path).unwrap_err().to_string().contains("line 1: not a line of a record"));
+        let told = |path: &Path| format!("{:#}", anyhow::Error::from(replay(path).unwrap_err()));
+        assert_eq!(
+            told(&path),
+            format!(
+                "{}, line 1: not a line of a record of placement: missing field `lineage` at line 1 column 2",
+                path.display()
+            )
+        );
+        assert_eq!(
+            told(Path::new("nowhere.jsonl")),
+            "could not read the record nowhere.jsonl: No such file or directory (os error 2)",
+            "the cause is told once"
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 mod output;
 mod replay;
+mod settings;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,7 +14,7 @@ use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::model::{ByteSize, parse_duration};
-use crate::placement::{LoopRules, PlacerSettings, WaitLimits};
+use crate::placement::{LoopRules, WaitLimits};
 use crate::sim::{
     Contender, DayCut, Eviction, Experiment, Flows, Heading, Planned, Preset, RunnerModel, Setup, Shows, Theory, Work, Workload,
     html, is_day_file, read_calls, read_days, read_functions,
@@ -126,7 +127,7 @@ struct RunArguments {
     /// Who is compared
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     placer: Vec<Contender>,
-    /// Set a placer's setting, as in the configuration's [placement]: --set delay_pull.look_again=20ms
+    /// Set a placer's setting, as in the configuration's [placement]: --set delay_pull.patience=2
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Seeds 1 to N. Seed 1 is a trace as it stands; others draw its instants and durations again, minute by minute
@@ -190,7 +191,7 @@ impl SimCommand {
                 retry_all_delay: Duration::from_millis(10),
                 // A queue that turned calls away would look fast.
                 waiting: WaitLimits { calls: 10_000_000, bytes: u64::MAX },
-                placers: settings(set)?,
+                placers: settings::read(set)?,
             },
             threads: if *threads == 0 { cores() } else { *threads },
         };
@@ -278,18 +279,6 @@ impl PoolArguments {
     }
 }
 
-/// The placers' settings with `key=value` put into them, keys and values as in the configuration's `[placement]`.
-fn settings(assignments: &[String]) -> anyhow::Result<PlacerSettings> {
-    let mut text = String::new();
-    for assignment in assignments {
-        let (key, value) = assignment.split_once('=').with_context(|| format!("--set {assignment}: expected KEY=VALUE"))?;
-        // A bare word is a text, as on `--set` of the roles.
-        let is_literal = format!("x = {value}").parse::<toml::Table>().is_ok();
-        text.push_str(&if is_literal { format!("{key} = {value}\n") } else { format!("{key} = {value:?}\n") });
-    }
-    toml::from_str(&text).with_context(|| format!("--set {}", assignments.join(" --set ")))
-}
-
 fn minutes(text: &str) -> Result<DayCut, String> {
     let parsed =
         text.split_once('-').and_then(|(from, until)| Some(DayCut { from: from.parse().ok()?, until: until.parse().ok()? }));
@@ -298,9 +287,14 @@ fn minutes(text: &str) -> Result<DayCut, String> {
         .ok_or_else(|| "expected two minutes of the day, such as 600-615".to_owned())
 }
 
+/// Beyond this a queue grows so fast that nothing is left to compare.
+const MOST_LOAD: f64 = 100.0;
+
 fn load(text: &str) -> Result<f64, String> {
-    let parsed = text.parse().ok().filter(|load: &f64| load.is_finite() && *load > 0.0 && *load <= 100.0);
-    parsed.ok_or_else(|| "expected a share above 0, such as 0.9".to_owned())
+    let parsed = text.parse().ok().filter(|load: &f64| *load > 0.0 && *load <= MOST_LOAD);
+    parsed.ok_or_else(|| {
+        format!("expected a share of all slots above 0 and at most {MOST_LOAD}: usually 0.1 to 1, such as 0.9; above 1 more comes than can run")
+    })
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

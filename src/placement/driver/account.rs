@@ -1,7 +1,6 @@
 //! Why a call went where it went, or what it was up against when it was not placed, by the names that people know.
 
 use crate::model::RunnerId;
-use crate::placement::event::GaveUp;
 use crate::placement::placing_loop::{Explanation, PlacingLoop};
 
 /// Why a call went where it went.
@@ -14,10 +13,8 @@ pub struct Account {
 }
 
 /// What a call that was not placed was up against.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Crowd {
-    /// Why it was given up.
-    pub why: GaveUp,
     /// Runners in the pool.
     pub runners: usize,
     /// Those of them that were known to have room.
@@ -27,10 +24,10 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    pub(super) const NONE: Self = Self { why: GaveUp::Rejected, runners: 0, with_room: 0, waiting: 0 };
+    pub(super) const NONE: Self = Self { runners: 0, with_room: 0, waiting: 0 };
 
-    pub(super) fn of(machine: &PlacingLoop, why: GaveUp) -> Self {
+    pub(super) fn of(machine: &PlacingLoop) -> Self {
         let view = machine.view();
-        Self { why, runners: view.members(), with_room: view.open_count(), waiting: machine.queue().len() }
+        Self { runners: view.members(), with_room: view.open_count(), waiting: machine.queue().len() }
     }
 }

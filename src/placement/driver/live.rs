@@ -387,9 +387,7 @@ impl LiveLoop {
                     let room = kept.take_lent(began);
                     (*call, Next::Try { runner: Arc::clone(&kept.member), at, attempt: *attempt, room })
                 }
-                Step::GiveUp { call, why, retry_after } => {
-                    (*call, Next::GiveUp(*why, *retry_after, Crowd::of(&inside.machine, *why)))
-                }
+                Step::GiveUp { call, why, retry_after } => (*call, Next::GiveUp(*why, *retry_after, Crowd::of(&inside.machine))),
                 Step::Wait { call } => {
                     let (sender, receiver) = oneshot::channel();
                     inside.waiting.insert(*call, sender);

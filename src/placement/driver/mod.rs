@@ -246,6 +246,7 @@ impl Placement {
         loop {
             let answer = pool.runners(call).await;
             if !answer.snapshot.is_empty() {
+                tally.pool_was_filled();
                 return Ok(answer);
             }
             if !std::mem::replace(&mut is_subscribed, true) {
@@ -263,10 +264,10 @@ impl Placement {
             }
             let now = Instant::now();
             if until.deadline.is_some_and(|deadline| deadline <= now) {
-                return Err(NotPlaced::DeadlineExceeded);
+                return Err(GaveUp::DeadlineExceeded.into());
             }
             if until.placer_timeout <= now {
-                return Err(answer.error.map_or(NotPlaced::NoRunner, NotPlaced::PoolError));
+                return Err(answer.error.map_or(GaveUp::NoRunner.into(), NotPlaced::PoolError));
             }
             let next = (now + pause.next()).min(until.placer_timeout).min(until.deadline.unwrap_or(until.placer_timeout));
             match &mut changes {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::{Call, RunnerId, TraceContext};
+use crate::placement::event::GaveUp;
 use crate::placement::metrics::{Handles, PlacementMetrics};
 use crate::placement::not_placed::NotPlaced;
 use crate::runner::{AnswerBody, CallError, Refused};
@@ -34,7 +35,9 @@ pub struct Report {
     pub retry_after: Option<Duration>,
     /// Why the call went where it went, if it was placed.
     pub account: Option<Account>,
-    /// What it was up against, if it was given up.
+    /// The word for why it was not placed ([`NotPlaced::as_str`]), if it was not.
+    pub not_placed: Option<&'static str>,
+    /// What it was up against, if it was not placed: no runner at all, if the pool was empty.
     pub crowd: Option<Crowd>,
 }
 
@@ -73,8 +76,13 @@ impl<'a> Tally<'a> {
         self.span.context()
     }
 
-    pub(super) fn pool_was_empty(&self) {
+    pub(super) fn pool_was_empty(&mut self) {
         self.handles.pool_empty.inc();
+        self.report.crowd = Some(Crowd::NONE);
+    }
+
+    pub(super) fn pool_was_filled(&mut self) {
+        self.report.crowd = None;
     }
 
     pub(super) fn waited(&mut self, time: Duration) {
@@ -122,23 +130,25 @@ impl<'a> Tally<'a> {
     pub(super) fn not_placed(mut self, end: NotPlaced) -> PlacedResult {
         match &end {
             NotPlaced::PoolFault(_) => {
+                self.report.crowd.get_or_insert(Crowd::NONE);
                 self.handles.pool_error.inc();
             }
             NotPlaced::PoolError(_) => {
                 self.handles.pool_error.inc();
                 self.handles.timeout.inc();
             }
-            NotPlaced::NoRunner | NotPlaced::PlacerTimeout => {
+            NotPlaced::GaveUp(GaveUp::NoRunner | GaveUp::PlacerTimeout) => {
                 self.handles.timeout.inc();
             }
-            NotPlaced::DeadlineExceeded => {
+            NotPlaced::GaveUp(GaveUp::DeadlineExceeded) => {
                 self.handles.client_timeout.inc();
             }
-            NotPlaced::QueueFull | NotPlaced::DeadlineUnreachable => {
+            NotPlaced::GaveUp(GaveUp::QueueFull | GaveUp::DeadlineUnreachable) => {
                 self.handles.overloaded.inc();
             }
-            NotPlaced::Rejected | NotPlaced::BodyGone => {}
+            NotPlaced::GaveUp(GaveUp::Rejected) | NotPlaced::BodyGone => {}
         }
+        self.report.not_placed = Some(end.as_str());
         self.span.fail(end.outcome().as_str());
         self.report.latency = self.began.elapsed();
         self.finish();

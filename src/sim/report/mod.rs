@@ -53,7 +53,8 @@ pub fn html(heading: &Heading, rows: &[Row]) -> String {
     for note in &heading.notes {
         let _ = writeln!(text, "<p>{}</p>", escape(note));
     }
-    text.push_str("<p>Added latency is everything but warm execution. Bars are 95 % confidence intervals over the seeds (Student's t).</p>\n<div class=\"plots\">\n");
+    text.push_str("<p>Added latency is everything but warm execution. Bars are 95 % confidence intervals over the seeds (Student's t). All figures \
+         are of calls that were answered; those that were not placed are counted beside them.</p>\n<div class=\"plots\">\n");
     for plotted in &PLOTTED {
         let panel = Panel { title: plotted.title, scale: plotted.scale, curves: curves(rows, plotted.of) };
         if let Some(svg) = panel.svg() {
@@ -75,9 +76,8 @@ fn curves(rows: &[Row], of: fn(&Figures) -> f64) -> Vec<Curve> {
             curves.push(Curve { name, points: Vec::new() });
             curves.len() - 1
         });
-        // A run that was given up has no figure.
-        if row.figures.iter().any(|figures| figures.answered > 0) {
-            let Estimate { mean, half_width } = row.estimate(of);
+        // A run that placed nothing has no figure.
+        if let Some(Estimate { mean, half_width }) = row.estimate_of_answered(of) {
             curves[index].points.push(Point { x: row.load, y: mean, half_width: half_width.unwrap_or(0.0) });
         }
     }
@@ -93,12 +93,14 @@ fn table(text: &mut String, rows: &[Row]) {
     for row in rows {
         let _ = write!(text, "<tr><td>{:.2}</td><td>{}</td>", row.load, escape(&row.contender.to_string()));
         for plotted in &PLOTTED {
-            let Estimate { mean, half_width } = row.estimate(plotted.of);
-            let _ = write!(
-                text,
-                "<td>{mean:.2}{}</td>",
-                half_width.map(|half| format!(" <small>±{half:.2}</small>")).unwrap_or_default()
+            let figure = row.estimate_of_answered(plotted.of).map_or_else(
+                || "–".to_owned(),
+                |Estimate { mean, half_width }| {
+                    let half = half_width.map(|half| format!(" <small>±{half:.2}</small>"));
+                    format!("{mean:.2}{}", half.unwrap_or_default())
+                },
             );
+            let _ = write!(text, "<td>{figure}</td>");
         }
         let is_saturated = row.figures.iter().any(|figures| figures.saturated > 0.0);
         let not_placed: u64 = row.figures.iter().map(|figures| figures.not_placed).sum();
@@ -126,10 +128,13 @@ mod tests {
             figures: vec![figures(p99), figures(p99 * 1.1)],
             log_hashes: vec![1, 2],
         };
+        let unplaced = Figures { not_placed: 7, ..Figures::default() };
+        let nothing = Row { figures: vec![unplaced], load: 0.9, log_hashes: vec![3], ..row(0.9, 0.0) };
         let heading = Heading { title: "a < b".into(), command: "runpool sim --load 0.7".into(), notes: vec![] };
-        let text = html(&heading, &[row(0.7, 17.0), row(0.8, 239.0)]);
+        let text = html(&heading, &[row(0.7, 17.0), row(0.8, 239.0), nothing]);
         assert!(text.contains("a &lt; b") && text.contains("runpool sim --load 0.7") && text.contains("delay-pull"));
         assert_eq!(text.matches("<svg").count(), 6);
+        assert!(text.contains("<td>0.90</td><td>delay-pull</td><td>–</td>") && text.contains("<td>7</td>"), "{text}");
         for elsewhere in ["src=", "href=", "@import", "<script"] {
             assert!(!text.contains(elsewhere), "{elsewhere}");
         }

@@ -16,20 +16,32 @@ use super::{ModelCall, ModelFunction, Workload};
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// The file cannot be opened.
-    #[error("could not open the trace {}: {source}", path.display())]
+    #[error("could not open the trace {}", path.display())]
     Open {
         /// Which.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// The file breaks off, is not compressed as its name says, or its lines differ in length.
-    #[error("could not read the trace {}: {source}", path.display())]
+    /// The file breaks off, or is not compressed as its name says.
+    #[error("could not read the trace {}", path.display())]
     Read {
         /// Which.
         path: PathBuf,
-        /// Where and why.
-        source: csv::Error,
+        /// Why.
+        source: io::Error,
+    },
+    /// A line has more or fewer values than the first one names.
+    #[error("{}, line {line}: found {found} values, expected {expected} as the first line names", path.display())]
+    Length {
+        /// Which.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// How many values stand there.
+        found: u64,
+        /// How many columns there are.
+        expected: u64,
     },
     /// The first line does not name a column that is needed.
     #[error("{} has no column `{column}`: expected the first line to name {expected}", path.display())]
@@ -73,6 +85,21 @@ pub enum TraceError {
     },
 }
 
+impl TraceError {
+    /// What the reader says is told once: its own error repeats the cause that it wraps.
+    fn of_reader(path: &Path, error: csv::Error) -> Self {
+        let path = path.to_owned();
+        if let csv::ErrorKind::UnequalLengths { pos, expected_len, len } = error.kind() {
+            let line = pos.as_ref().map_or(0, csv::Position::line);
+            return Self::Length { path, line, found: *len, expected: *expected_len };
+        }
+        match error.into_kind() {
+            csv::ErrorKind::Io(source) => Self::Read { path, source },
+            other => Self::Read { path, source: io::Error::other(format!("{other:?}")) },
+        }
+    }
+}
+
 /// A file of lines with named columns.
 pub(super) struct Lines {
     path: PathBuf,
@@ -98,7 +125,7 @@ impl Lines {
         let bytes: Box<dyn Read> =
             if is_compressed { Box::new(flate2::bufread::MultiGzDecoder::new(file)) } else { Box::new(file) };
         let mut reader = ReaderBuilder::new().buffer_capacity(1 << 16).from_reader(bytes);
-        let head = reader.byte_headers().map_err(|source| TraceError::Read { path: path.to_owned(), source })?.clone();
+        let head = reader.byte_headers().map_err(|error| TraceError::of_reader(path, error))?.clone();
         Ok(Self { path: path.to_owned(), reader, head, record: ByteRecord::new(), expected })
     }
 
@@ -114,7 +141,7 @@ impl Lines {
 
     /// Goes to the next line, if there is one.
     pub(super) fn advance(&mut self) -> Result<bool, TraceError> {
-        self.reader.read_byte_record(&mut self.record).map_err(|source| TraceError::Read { path: self.path.clone(), source })
+        self.reader.read_byte_record(&mut self.record).map_err(|error| TraceError::of_reader(&self.path, error))
     }
 
     pub(super) fn line(&self) -> u64 {
@@ -239,11 +266,16 @@ mod tests {
             "c.csv has no column `dur_us`: expected the first line to name `t_us,fn,dur_us`"
         );
         assert_eq!(told("d.csv", "t_us,fn,dur_us\n"), "d.csv has no lines below its head");
-        assert!(
-            told("e.csv", "t_us,fn,dur_us\n1,a\n").starts_with("could not read the trace e.csv: CSV error: record 1 (line: 2")
-        );
-        assert!(told("f.csv.gz", "t_us,fn,dur_us\n").starts_with("could not read the trace f.csv.gz"));
-        let missing = read_functions(Path::new("nowhere.csv")).unwrap_err().to_string();
-        assert!(missing.starts_with("could not open the trace nowhere.csv"), "{missing}");
+        assert_eq!(told("e.csv", "t_us,fn,dur_us\n1,a\n"), "e.csv, line 2: found 2 values, expected 3 as the first line names");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = format!("{:#}", anyhow::Error::from(read_functions(Path::new("nowhere.csv")).unwrap_err()));
+        assert_eq!(missing, "could not open the trace nowhere.csv: No such file or directory (os error 2)");
+        let path = file(&directory, "f.csv.gz", "t_us,fn,dur_us\n");
+        let not_compressed = format!("{:#}", anyhow::Error::from(is_day_file(&path).unwrap_err()));
+        assert_eq!(not_compressed, format!("could not read the trace {}: invalid gzip header", path.display()));
     }
 }
