@@ -30,10 +30,13 @@ macro_rules! promises {
 
 promises! {
     agent_headers in "../fuzz/promises/agent_headers.rs",
+    chunked_body in "../fuzz/promises/chunked_body.rs",
     configuration in "../fuzz/promises/configuration.rs",
     header_filter in "../fuzz/promises/header_filter.rs",
     load_report in "../fuzz/promises/load_report.rs",
     refusal in "../fuzz/promises/refusal.rs",
+    request_head in "../fuzz/promises/request_head.rs",
+    response_head in "../fuzz/promises/response_head.rs",
     status_json in "../fuzz/promises/status_json.rs",
 }
 
