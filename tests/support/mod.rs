@@ -14,7 +14,9 @@ pub mod http;
 pub mod meeting;
 pub mod otlp;
 pub mod prometheus;
+pub mod recorder;
 pub mod roles;
+pub mod wire;
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
