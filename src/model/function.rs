@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::access::{Access, RateLimit, validate_identities};
 use super::byte_size::ByteSize;
 use super::invalid_value::InvalidValue;
 use super::time::human_duration;
@@ -87,10 +88,11 @@ pub enum Format {
     Exec,
 }
 
-/// The specification of a function: all that decides how it runs, and nothing else. Its [`Digest`] names this exact version.
+/// The specification of a function: all that decides how it runs, which its [`Digest`] names exactly, and who may call it.
 ///
-/// This is both a `[[function]]` table of the configuration and the document that a balancer PUTs to an agent. Its `Debug` form shows
-/// the names in [`FunctionSpec::config`], never the values.
+/// This is both a `[[function]]` table of the configuration and the document that a balancer PUTs to an agent. Who may call it is the
+/// balancer's own matter: it is part neither of that document ([`FunctionSpec::document`]) nor of the digest. Its `Debug` form shows the
+/// names in [`FunctionSpec::config`], never the values.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FunctionSpec {
@@ -126,6 +128,25 @@ pub struct FunctionSpec {
     /// Environment of the program. Values may be secrets: they are masked wherever a configuration is printed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
+    /// What its callers have to show.
+    #[serde(default, skip_serializing_if = "is_open")]
+    pub access: Access,
+    /// The names of those of `front.tokens` that may call it; every one of them if absent. Only with `access = "token"`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<String>,
+    /// Whose certificates may call it: `spiffe://…`, `dns:…`, `cn:…`; every one that the front's `client_ca` signed if absent. Only with
+    /// `access = "identity"`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<String>,
+    /// How often it may be called, whoever calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// Serde wants a reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_open(access: &Access) -> bool {
+    *access == Access::Open
 }
 
 fn default_app() -> String {
@@ -163,7 +184,25 @@ impl FunctionSpec {
             memory: default_memory(),
             concurrency: 0,
             config: BTreeMap::new(),
+            access: Access::default(),
+            tokens: Vec::new(),
+            identities: Vec::new(),
+            rate_limit: None,
         }
+    }
+
+    /// The JSON that an agent is told, whose members have a fixed order: how the function runs, without who may call it.
+    pub fn document(&self) -> Vec<u8> {
+        let plain = Self::named(self.name.clone());
+        let how_it_runs = Self {
+            access: plain.access,
+            tokens: plain.tokens,
+            identities: plain.identities,
+            rate_limit: plain.rate_limit,
+            ..self.clone()
+        };
+        // A specification has string keys and no floating point: it always has a JSON form.
+        serde_json::to_vec(&how_it_runs).unwrap_or_default()
     }
 
     /// The values that cannot be used. Whether a command is needed depends on who runs the function: not looked at here.
@@ -197,6 +236,15 @@ impl FunctionSpec {
                 invalid.push(InvalidValue::new(format!("config.{name}"), "no zero byte in the value"));
             }
         }
+        if !self.tokens.is_empty() && self.access != Access::Token {
+            invalid.push(InvalidValue::new("tokens", "access = \"token\" beside it, which makes callers show one"));
+        }
+        if !self.identities.is_empty() && self.access != Access::Identity {
+            invalid.push(InvalidValue::new("identities", "access = \"identity\" beside it, which makes callers show one"));
+        }
+        invalid.extend(validate_identities(&self.identities));
+        let rate_limit = self.rate_limit.iter().flat_map(RateLimit::validate);
+        invalid.extend(rate_limit.map(|value| value.within("rate_limit")));
         invalid
     }
 }
@@ -204,8 +252,23 @@ impl FunctionSpec {
 impl fmt::Debug for FunctionSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Taken apart by name, so that a new field cannot be forgotten here.
-        let Self { name, app, format, command, directory, timeout, init_timeout, idle_timeout, memory, concurrency, config } =
-            self;
+        let Self {
+            name,
+            app,
+            format,
+            command,
+            directory,
+            timeout,
+            init_timeout,
+            idle_timeout,
+            memory,
+            concurrency,
+            config,
+            access,
+            tokens,
+            identities,
+            rate_limit,
+        } = self;
         let masked: BTreeMap<&str, &str> = config.keys().map(|key| (key.as_str(), "***")).collect();
         f.debug_struct("FunctionSpec")
             .field("name", name)
@@ -219,6 +282,10 @@ impl fmt::Debug for FunctionSpec {
             .field("memory", memory)
             .field("concurrency", concurrency)
             .field("config", &masked)
+            .field("access", access)
+            .field("tokens", tokens)
+            .field("identities", identities)
+            .field("rate_limit", rate_limit)
             .finish()
     }
 }
@@ -229,11 +296,9 @@ impl fmt::Debug for FunctionSpec {
 pub struct Digest(Arc<str>);
 
 impl Digest {
-    /// The digest of a specification: SHA-256 over its JSON, whose members have a fixed order.
+    /// The digest of a specification: SHA-256 over its [document](FunctionSpec::document).
     pub fn of(spec: &FunctionSpec) -> Self {
-        // A specification has string keys and no floating point: it always has a JSON form.
-        let json = serde_json::to_vec(spec).unwrap_or_default();
-        let hash = Sha256::digest(&json);
+        let hash = Sha256::digest(spec.document());
         let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
         Self(hex.into())
     }
@@ -332,6 +397,21 @@ mod tests {
     }
 
     #[test]
+    fn who_may_call_a_function_is_told_to_no_agent_and_makes_no_new_version() {
+        let guarded = FunctionSpec {
+            access: Access::Token,
+            tokens: vec!["shop".into()],
+            identities: vec!["dns:a".into()],
+            rate_limit: Some(RateLimit { per_second: 1, burst: None }),
+            ..named("greet")
+        };
+        assert_eq!(Digest::of(&guarded), Digest::of(&named("greet")));
+        assert_eq!(serde_json::from_slice::<FunctionSpec>(&guarded.document()).unwrap(), named("greet"));
+        let kept: FunctionSpec = serde_json::from_value(serde_json::to_value(&guarded).unwrap()).unwrap();
+        assert_eq!(kept, guarded);
+    }
+
+    #[test]
     fn a_printed_specification_shows_no_secret() {
         let mut spec = named("greet");
         spec.config.insert("PASSWORD".into(), "hunter2".into());
@@ -346,6 +426,14 @@ mod tests {
         spec.config.insert("A=B".into(), "c".into());
         let invalid: Vec<String> = spec.validate().into_iter().map(|value| value.key).collect();
         assert_eq!(invalid, ["timeout", "memory", "command", "config.A=B"]);
+        let spec = FunctionSpec {
+            tokens: vec!["a".into()],
+            identities: vec!["a".into()],
+            rate_limit: Some(RateLimit { per_second: 0, burst: None }),
+            ..named("greet")
+        };
+        let invalid: Vec<String> = spec.validate().into_iter().map(|value| value.key).collect();
+        assert_eq!(invalid, ["tokens", "identities", "identities[0]", "rate_limit.per_second"]);
     }
 
     #[test]

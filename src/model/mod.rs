@@ -6,6 +6,7 @@
 //! Start with [`Call`] (one invocation) and [`Function`] (what is invoked). [`Outcome`] is the closed set of
 //! words that the answer, the access log and the metrics share.
 
+mod access;
 mod backoff;
 mod byte_size;
 mod call;
@@ -16,6 +17,7 @@ mod outcome;
 mod rfc3339;
 mod time;
 
+pub use access::{Access, RateLimit};
 pub use backoff::Backoff;
 pub use byte_size::ByteSize;
 pub use call::{Call, CallHead, CallKind, Intent, TraceContext};

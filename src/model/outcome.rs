@@ -46,12 +46,16 @@ outcomes! {
     Impossible = "impossible", 400;
     /// Who asks did not show that it may.
     Unauthorized = "unauthorized", 401;
+    /// Who asks is known, and may not.
+    Forbidden = "forbidden", 403;
     /// No route matches, or the named function does not exist.
     NotFound = "not_found", 404;
     /// The path exists, but not with this method.
     MethodNotAllowed = "method_not_allowed", 405;
     /// The request's body is longer than allowed.
     BodyTooLarge = "body_too_large", 413;
+    /// The function, or the caller, has had as many calls as it may for now.
+    RateLimited = "rate_limited", 429;
     /// The client went away before it had its answer. Nobody sees the status (nginx's 499).
     ClientGone = "client_gone", 499;
     /// The function reported a failure, or its process ended with an error.

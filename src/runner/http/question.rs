@@ -51,9 +51,8 @@ pub(super) async fn has_call(connections: &Connections, call: CallId, limit: Dur
 
 /// Gives the agent the specification of a function.
 pub(super) async fn introduce(connections: &Connections, function: &Function, limit: Duration) -> Result<(), QuestionError> {
-    // A specification has string keys and no floating point: it always has a JSON form.
-    let specification = serde_json::to_vec(&function.spec).unwrap_or_default();
-    confirm(connections, Method::PUT, format!("/functions/{}", function.digest), specification.into(), limit).await
+    let path = format!("/functions/{}", function.digest);
+    confirm(connections, Method::PUT, path, function.spec.document().into(), limit).await
 }
 
 /// Asks whether the agent takes calls. An answer that is not yes is no.
