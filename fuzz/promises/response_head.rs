@@ -5,7 +5,7 @@
 
 use bytes::BytesMut;
 use http::{Method, Version};
-use runpool::http1::{BodyLength, HeadLimits, Persistence, encode_response, parse_response};
+use runpool::http1::{BodyLength, HeadLimits, Persistence, encode_response, ResponseHead, parse_response};
 
 const LIMITS: HeadLimits = HeadLimits { max_size: 2_048, max_target: 256, max_fields: 20 };
 
@@ -35,7 +35,8 @@ pub fn hold(bytes: &[u8]) {
     }
     let length = if read.length == BodyLength::UntilClose { BodyLength::Chunked } else { read.length };
     let mut written = BytesMut::new();
-    encode_response(&mut written, Version::HTTP_11, status, headers, length, Persistence::KeepAlive);
+    let (version, persistence) = (Version::HTTP_11, Persistence::KeepAlive);
+    encode_response(&mut written, &ResponseHead { version, status, headers, length, persistence, date: b"" });
     let shown = written.escape_ascii().to_string();
     assert!(written.starts_with(b"HTTP/1.1 "), "{shown}");
     let limits = HeadLimits { max_size: 8_192, max_fields: 30, ..LIMITS };

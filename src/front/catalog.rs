@@ -99,7 +99,7 @@ impl Catalog {
             && let Some(function) = self.function(name)
         {
             let intent = invoke_intent(method, rest);
-            return Ok(Destination { function: Arc::clone(function), rest: with_query(rest, uri), intent });
+            return Ok(Destination { function: Arc::clone(function), rest: with_query(rest, uri), intent, upgrade: None });
         }
         self.routes.find(host, uri).ok_or_else(|| match invoked {
             Some((name, _)) => NoDestination::UnknownFunction(name.to_owned()),
@@ -120,7 +120,8 @@ fn resolve(config: &RouteConfig, functions: &BTreeMap<FunctionName, Arc<Function
     let trimmed = config.path.trim_end_matches('/');
     let path = if trimmed.is_empty() { "/" } else { trimmed }.to_owned();
     let host = config.host.as_ref().map(|host| host.to_ascii_lowercase());
-    Ok(Route { host, path, function, forward: config.forward })
+    let upgrade = config.upgrade.iter().map(|protocol| protocol.to_ascii_lowercase()).collect();
+    Ok(Route { host, path, function, forward: config.forward, upgrade })
 }
 
 #[cfg(test)]
@@ -133,7 +134,13 @@ mod tests {
     }
 
     fn route(path: &str, function: &str) -> RouteConfig {
-        RouteConfig { host: None, path: path.into(), function: function.parse().unwrap(), forward: Forward::AsIs }
+        RouteConfig {
+            host: None,
+            path: path.into(),
+            function: function.parse().unwrap(),
+            forward: Forward::AsIs,
+            upgrade: Vec::new(),
+        }
     }
 
     #[test]

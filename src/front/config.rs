@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::forwarding::ForwardedStyle;
 use crate::model::{ByteSize, FunctionName, InvalidValue, human_duration};
 use crate::server::{ConnectionLimits, Exposure};
 
@@ -26,6 +27,16 @@ pub struct FrontConfig {
     /// How long a body that is to be held may take to arrive.
     #[serde(with = "human_duration")]
     pub body_timeout: Duration,
+    /// Memory for bodies that are held, of all calls together; a call that finds none is answered 503 `overloaded`.
+    pub max_buffered: ByteSize,
+    /// Whether other processes of the same user may listen on the same address, for a restart without a gap: the next process listens before this one ends.
+    pub reuse_port: bool,
+    /// The name that runners read in `Via`; empty: there is none. A request that has passed this name already is answered 508.
+    pub via: String,
+    /// Proxies before this one whose `X-Forwarded-*` and `Forwarded` are believed.
+    pub trusted_hops: u32,
+    /// How runners are told who called.
+    pub forwarded: ForwardedStyle,
     /// Limits of the listener.
     pub limits: ConnectionLimits,
 }
@@ -39,6 +50,11 @@ impl Default for FrontConfig {
             max_body: ByteSize::gib(1),
             held_body: ByteSize::kib(64),
             body_timeout: Duration::from_secs(60),
+            max_buffered: ByteSize::mib(256),
+            reuse_port: false,
+            via: "runpool".to_owned(),
+            trusted_hops: 0,
+            forwarded: ForwardedStyle::default(),
             limits: ConnectionLimits::default(),
         }
     }
@@ -56,6 +72,13 @@ impl FrontConfig {
         }
         if self.body_timeout.is_zero() {
             invalid.push(InvalidValue::new("body_timeout", "more than 0s"));
+        }
+        if self.max_buffered < self.held_body {
+            invalid.push(InvalidValue::new("max_buffered", format!("at least held_body ({})", self.held_body)));
+        }
+        // A pseudonym is a token (RFC 9110 section 7.6.3).
+        if !self.via.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte)) {
+            invalid.push(InvalidValue::new("via", "a name of letters, digits and `-._~:`, or \"\" for none"));
         }
         invalid.extend(self.limits.validate().into_iter().map(|value| value.within("limits")));
         invalid
@@ -122,6 +145,9 @@ pub struct RouteConfig {
     /// What of the path reaches the runner.
     #[serde(default)]
     pub forward: Forward,
+    /// Protocols that clients may switch to here, such as `websocket`; of all others no runner hears. Only plain runners are asked to switch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upgrade: Vec<String>,
 }
 
 impl RouteConfig {
@@ -190,6 +216,7 @@ mod tests {
             path: path.to_owned(),
             function: "f".parse().unwrap(),
             forward: Forward::AsIs,
+            upgrade: Vec::new(),
         };
         for (host, path) in [(None, "/"), (Some("shop.example"), "/a/b"), (Some("[::1]"), "/")] {
             assert_eq!(route(host, path).validate(), [], "{host:?} {path}");

@@ -66,6 +66,16 @@ impl Upload {
     }
 }
 
+/// As much memory as holding the body may take; 0 for one that is not held.
+pub(super) fn held_size<B: Body>(body: &B, config: &FrontConfig) -> u64 {
+    let (announced, held) = (body.size_hint(), config.held_body.bytes());
+    match announced.exact() {
+        Some(length) if length <= held => length,
+        None if announced.lower() <= held => held,
+        _ => 0,
+    }
+}
+
 /// Takes the body of a call: reads a small one to its end, and the beginning of one of unknown length. A body that is announced as
 /// longer than `config.held_body` is not touched, so that `100 Continue` is sent only when a runner took the call.
 pub(super) async fn hold<B>(body: B, config: &FrontConfig, upload: &Arc<Upload>) -> Result<CallBody, HoldError>
@@ -81,8 +91,30 @@ where
     if announced.exact() == Some(0) {
         return Ok(CallBody::empty());
     }
+    let mut body = Box::pin(body);
+    let mut frames = VecDeque::new();
+    if let Some(length) = announced.exact()
+        && length <= held
+    {
+        // Nearly always it came with the head, and nothing has to be waited for.
+        match std::future::poll_fn(|cx| Poll::Ready(body.as_mut().poll_frame(cx))).await {
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(whole) if whole.len() as u64 == length => {
+                    upload.received.fetch_add(length, Ordering::Relaxed);
+                    return Ok(CallBody::Held(whole));
+                }
+                Ok(part) => frames.push_back(Frame::data(part)),
+                Err(other) => frames.push_back(other),
+            },
+            Poll::Ready(Some(Err(error))) => {
+                upload.set_fate(Fate::Broken);
+                return Err(HoldError::Broken(BodyError::connection(error)));
+            }
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+    }
     let mut body = Box::pin(Bounded {
-        inner: body.map_err(BodyError::connection).boxed_unsync(),
+        inner: Resumed { frames, rest: Box::pin(body.map_err(BodyError::connection)) }.boxed_unsync(),
         left: limit,
         limit,
         upload: Arc::clone(upload),

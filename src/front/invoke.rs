@@ -9,21 +9,24 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use tokio::sync::Semaphore;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::answer::FrontBody;
+use super::body_memory::BodyMemory;
 use super::catalog::{Catalog, NoDestination};
 use super::config::FrontConfig;
 use super::explain::ExplainedCalls;
-use super::held_body::{Fate, HoldError, hold};
+use super::forwarding::{ClientHop, Forwarding, Hops, host_of};
+use super::held_body::{Fate, HoldError, held_size, hold};
 use super::identity::{new_call_id, request_id};
 use super::record::{FrontTelemetry, Record};
 use super::routes::with_query;
 use crate::executions::Executions;
+use crate::http1::MalformedHead;
 use crate::model::{Call, CallHead, CallKind, Outcome};
 use crate::placement::{GaveUp, NotPlaced, PlacedResult, Placement};
 use crate::protocol::{Problem, headers, parse_traceparent, remove_hop_by_hop, remove_internal};
@@ -43,8 +46,11 @@ struct Shared {
     placement: Placement,
     executions: Executions,
     telemetry: FrontTelemetry,
+    forwarding: Forwarding,
     /// A place for each call in hand.
     places: Arc<Semaphore>,
+    /// Memory for bodies that are held.
+    memory: BodyMemory,
     options: Vec<CallOption>,
 }
 
@@ -61,11 +67,13 @@ struct Refuse {
     outcome: Outcome,
     detail: String,
     retry_after: Option<u64>,
+    /// Where it is not the outcome's own.
+    status: Option<StatusCode>,
 }
 
 impl Refuse {
     fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { outcome, detail: detail.into(), retry_after: None }
+        Self { outcome, detail: detail.into(), retry_after: None, status: None }
     }
 }
 
@@ -86,7 +94,10 @@ impl Front {
         let places = Arc::new(Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)));
         let executions = Executions::new(placement.clone());
         let catalog = ArcSwap::from_pointee(catalog);
-        Self { shared: Arc::new(Shared { config, catalog, placement, executions, telemetry, places, options }) }
+        let forwarding = Forwarding::new(&config.via, config.trusted_hops, config.forwarded);
+        let memory = BodyMemory::new(config.max_buffered);
+        let shared = Shared { config, catalog, placement, executions, telemetry, forwarding, places, memory, options };
+        Self { shared: Arc::new(shared) }
     }
 
     /// What there is to call now.
@@ -124,6 +135,45 @@ impl Front {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        let hop = request.extensions().get::<ClientAddress>().map(|client| ClientHop::new(client.0));
+        self.answer_to(request, options, hop.as_ref()).await
+    }
+
+    /// Answers one request that came over this hop.
+    pub(super) async fn handle_from<B>(&self, request: Request<B>, hop: &ClientHop) -> Response<FrontBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.answer_to(request, &[], Some(hop)).await
+    }
+
+    /// Answers a head that is no request, and counts it as a call of no function.
+    pub(super) fn refuse(&self, client: SocketAddr, malformed: &MalformedHead) -> Response<Bytes> {
+        let telemetry = &self.shared.telemetry;
+        let (head, ()) = Request::new(()).into_parts();
+        let call_id = new_call_id();
+        let request_id = request_id(&head.headers, call_id);
+        let span = telemetry.tracer.span("call", SpanKind::Server, &telemetry.tracer.adopt(None));
+        let mut record = Record::begin(call_id, telemetry, span, None, &head);
+        record.sent_by(&request_id, Some(client));
+        let problem = Problem::new(Outcome::BadRequest, malformed.detail()).with_call_id(call_id).with_status(malformed.status());
+        let (headers, body) = problem.to_parts();
+        let mut answer = Response::new(body);
+        *answer.status_mut() = problem.status();
+        *answer.headers_mut() = headers;
+        answer.headers_mut().insert(headers::FN_CALL_ID, request_id.clone());
+        answer.headers_mut().insert(headers::REQUEST_ID, request_id);
+        record.status = Some(answer.status());
+        record.tell(Outcome::BadRequest);
+        answer
+    }
+
+    async fn answer_to<B>(&self, request: Request<B>, options: &[CallOption], hop: Option<&ClientHop>) -> Response<FrontBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let shared = &*self.shared;
         let (mut head, body) = request.into_parts();
         let call_id = new_call_id();
@@ -135,11 +185,11 @@ impl Front {
         let place = Arc::clone(&shared.places).try_acquire_owned().ok();
         let has_place = place.is_some();
         let mut record = Box::new(Record::begin(call_id, &shared.telemetry, span, place, &head));
-        record.sent_by(&request_id, head.extensions.get::<ClientAddress>().map(|client| client.0));
+        record.sent_by(&request_id, hop.map(|hop| hop.address));
         let is_head = head.method == Method::HEAD;
         let wants_explanation = head.headers.get(headers::EXPLAIN).is_some_and(|value| value == "1");
         let result = if has_place {
-            self.run(&mut head, body, options, &mut record).await
+            self.run(&mut head, body, options, hop, &mut record).await
         } else {
             let detail = format!("the balancer has {} calls in hand, as many as it may", shared.config.max_in_flight);
             Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) })
@@ -169,6 +219,7 @@ impl Front {
         head: &mut request::Parts,
         body: B,
         options: &[CallOption],
+        hop: Option<&ClientHop>,
         record: &mut Record,
     ) -> Result<(Response<AnswerBody>, Outcome), Refuse>
     where
@@ -176,6 +227,15 @@ impl Front {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let shared = &*self.shared;
+        match shared.forwarding.look(&head.method, head.uri.path(), &mut head.headers) {
+            Hops::GoOn => {}
+            Hops::ForUs => return Ok((nothing_to_say(), Outcome::Ok)),
+            Hops::Loop => {
+                let detail = format!("the request has passed `{}` already: it goes in circles", shared.config.via);
+                return Err(Refuse { status: Some(StatusCode::LOOP_DETECTED), ..Refuse::new(Outcome::BadRequest, detail) });
+            }
+            Hops::Malformed => return Err(Refuse::new(Outcome::BadRequest, "max-forwards is not a number")),
+        }
         let authority = authority(head);
         let catalog = shared.catalog.load_full();
         let destination = catalog.destination(&head.method, authority.as_deref(), &head.uri).map_err(not_found)?;
@@ -185,6 +245,12 @@ impl Front {
             _ => CallKind::Sync,
         };
         let deadline = client_timeout(&head.headers)?.map(|timeout| std::time::Instant::now() + timeout);
+        let upgrade = wanted_protocol(head, destination.upgrade.as_deref());
+        let Some(memory) = shared.memory.take(held_size(&body, &shared.config)) else {
+            let detail = format!("the balancer holds {} of bodies, as much as it may", shared.config.max_buffered);
+            return Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) });
+        };
+        record.holds(memory);
         let body = hold(body, &shared.config, &record.upload).await.map_err(|error| match error {
             HoldError::TooLarge { .. } => Refuse::new(Outcome::BodyTooLarge, error.to_string()),
             HoldError::TooSlow(_) | HoldError::Broken(_) => Refuse::new(Outcome::BadRequest, error.to_string()),
@@ -195,6 +261,8 @@ impl Front {
         remove_hop_by_hop(&mut end_to_end);
         let hint = end_to_end.get(headers::HINT).map(|value| xxh3_64(value.as_bytes()));
         remove_internal(&mut end_to_end);
+        let host = host_of(&end_to_end);
+        shared.forwarding.write(&mut end_to_end, head.version, hop, host.as_ref());
         // Host and length are written anew for the runner; an expectation was for us.
         for name in [HOST, CONTENT_LENGTH, EXPECT] {
             end_to_end.remove(name);
@@ -210,7 +278,7 @@ impl Front {
                 original_target,
                 authority,
                 headers: end_to_end,
-                upgrade: None,
+                upgrade,
             },
             deadline,
             hint,
@@ -318,6 +386,26 @@ fn authority(head: &request::Parts) -> Option<String> {
     of_target.or_else(of_header).map(str::to_owned)
 }
 
+/// An answer of our own that says nothing more than that somebody is here.
+fn nothing_to_say() -> Response<AnswerBody> {
+    let mut answer = Response::new(AnswerBody::empty());
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    answer
+}
+
+/// The protocol that the client wants to switch to, if its route allows that (RFC 9110 section 7.8): HTTP/1.1 only, and only if `Connection` says so.
+fn wanted_protocol(head: &request::Parts, allowed: Option<&[String]>) -> Option<HeaderValue> {
+    let allowed = allowed?;
+    let lists = |name| head.headers.get_all(name).iter().filter_map(|value: &HeaderValue| value.to_str().ok());
+    let is_meant = lists(CONNECTION).flat_map(|list| list.split(',')).any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    if head.version != Version::HTTP_11 || !is_meant {
+        return None;
+    }
+    let mut wanted = lists(UPGRADE).flat_map(|list| list.split(',')).map(str::trim);
+    let chosen = wanted.find(|wanted| allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(wanted)))?;
+    HeaderValue::from_str(chosen).ok()
+}
+
 /// How long the client says it will wait.
 fn client_timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refuse> {
     let Some(value) = headers.get(headers::CLIENT_TIMEOUT) else { return Ok(None) };
@@ -348,6 +436,9 @@ fn problem(refuse: &Refuse, record: &Record) -> Response<AnswerBody> {
     let mut problem = Problem::new(refuse.outcome, refuse.detail.clone()).with_call_id(record.call_id);
     if let Some(seconds) = refuse.retry_after {
         problem = problem.with_retry_after(seconds);
+    }
+    if let Some(status) = refuse.status {
+        problem = problem.with_status(status);
     }
     let (headers, body) = problem.to_parts();
     let mut response = Response::new(AnswerBody::full(body));

@@ -1,25 +1,34 @@
-//! The front behind a listener of its own.
+//! The front behind listeners of its own.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use hyper::service::service_fn;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::invoke::{ClientAddress, Front};
-use crate::server::{ConnectionLimits, serve as serve_connections};
+use super::forwarding::ClientHop;
+use super::invoke::Front;
+use crate::server::{ConnectionLimits, Draining, HalfClose, Server};
+
+/// The server of a front: give it to each of its listeners, which then share their limits. From the time that `draining` is set, answers tell clients to close.
+pub fn server(front: &Front, limits: ConnectionLimits, draining: Draining) -> Server {
+    let front = front.clone();
+    Server::new(limits, HalfClose::MayListen, draining, Arc::new(move |peer, malformed| front.refuse(peer.address, malformed)))
+}
 
 /// Takes calls from `listener` until `closing` is cancelled, then lets the calls in hand end. Returns when the last one has.
 /// Dropping the future cuts them.
-pub async fn serve(front: Front, listener: TcpListener, limits: &ConnectionLimits, closing: CancellationToken) {
-    serve_connections(listener, limits, closing, |peer| {
-        let front = front.clone();
-        service_fn(move |mut request| {
-            let front = front.clone();
-            request.extensions_mut().insert(ClientAddress(peer.address));
-            async move { Ok::<_, Infallible>(front.handle(request).await) }
+pub async fn serve(front: Front, server: Server, listener: TcpListener, closing: CancellationToken) {
+    let calls = front.clone();
+    server
+        .serve(listener, closing, move |peer| {
+            let (front, hop) = (calls.clone(), Arc::new(ClientHop::new(peer.address)));
+            service_fn(move |request| {
+                let (front, hop) = (front.clone(), Arc::clone(&hop));
+                async move { Ok::<_, Infallible>(front.handle_from(request, &hop).await) }
+            })
         })
-    })
-    .await;
+        .await;
     front.close().await;
 }

@@ -8,11 +8,13 @@
 
 pub mod admin;
 mod answer;
+mod body_memory;
 #[cfg(test)]
 mod cases;
 mod catalog;
 mod config;
 mod explain;
+mod forwarding;
 mod held_body;
 mod identity;
 mod invoke;
@@ -25,7 +27,8 @@ pub use answer::FrontBody;
 pub use catalog::{Catalog, CatalogError};
 pub use config::{AdminConfig, Forward, FrontConfig, RouteConfig, ShutdownConfig};
 pub use explain::{CallPlacement, CandidateView, ExplainedCalls};
+pub use forwarding::ForwardedStyle;
 pub use invoke::{CallOption, ClientAddress, Front};
-pub use listen::serve;
+pub use listen::{serve, server};
 pub use metrics::FrontMetrics;
 pub use record::FrontTelemetry;

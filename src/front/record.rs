@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode, header, request};
 
+use super::body_memory::HeldMemory;
 use super::explain::{self, ExplainedCalls};
 use super::held_body::Upload;
 use super::metrics::{FrontMetrics, Handles};
@@ -58,6 +59,8 @@ pub(super) struct Record {
     placer: Option<&'static str>,
     is_explained: bool,
     is_told: bool,
+    /// The memory that its body takes.
+    memory: Option<HeldMemory>,
     /// Frees the call's place in the balancer when the record goes.
     _place: Option<tokio::sync::OwnedSemaphorePermit>,
 }
@@ -100,6 +103,7 @@ impl Record {
             placer: None,
             is_explained: false,
             is_told: false,
+            memory: None,
             _place: place,
         }
     }
@@ -110,6 +114,11 @@ impl Record {
             line.request_id = request_id.to_str().ok().map(str::to_owned);
             line.client = client;
         }
+    }
+
+    /// Its body is held in this memory until the call is over.
+    pub(super) fn holds(&mut self, memory: HeldMemory) {
+        self.memory = Some(memory);
     }
 
     /// The call is for this function; its body is about to be received.
@@ -171,6 +180,7 @@ impl Record {
             return;
         }
         self.remember(outcome);
+        self.memory = None;
         self.enter(Phase::Outside);
         if self.function.is_none() {
             // It never was queued: it is counted as received here, so that what ended never exceeds what came.

@@ -28,6 +28,8 @@ pub(super) struct Route {
     pub(super) path: String,
     pub(super) function: Arc<Function>,
     pub(super) forward: Forward,
+    /// Protocols that clients may switch to, in lower case.
+    pub(super) upgrade: Arc<[String]>,
 }
 
 /// The routes, best match first.
@@ -42,6 +44,8 @@ pub(super) struct Destination {
     pub(super) function: Arc<Function>,
     pub(super) rest: String,
     pub(super) intent: Intent,
+    /// Protocols that the client may switch to.
+    pub(super) upgrade: Option<Arc<[String]>>,
 }
 
 impl RouteTable {
@@ -64,7 +68,9 @@ impl RouteTable {
             Forward::AsIs => path,
             Forward::BelowRoute => below(path, &route.path)?,
         };
-        Some(Destination { function: Arc::clone(&route.function), rest: with_query(path, uri), intent: Intent::HttpRequest })
+        let upgrade = (!route.upgrade.is_empty()).then(|| Arc::clone(&route.upgrade));
+        let function = Arc::clone(&route.function);
+        Some(Destination { function, rest: with_query(path, uri), intent: Intent::HttpRequest, upgrade })
     }
 }
 
@@ -113,7 +119,7 @@ mod tests {
     }
 
     fn route(host: Option<&str>, path: &str, name: &str, forward: Forward) -> Route {
-        Route { host: host.map(str::to_owned), path: path.to_owned(), function: function(name), forward }
+        Route { host: host.map(str::to_owned), path: path.to_owned(), function: function(name), forward, upgrade: Arc::default() }
     }
 
     fn table() -> RouteTable {

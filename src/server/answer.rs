@@ -80,10 +80,17 @@ where
         encode_response(&mut out, &head);
     });
     let mut body = pin!(Some(body));
-    let is_tunnel = tunnel.is_some();
-    let mut sending = Sending { out, data: Bytes::new(), length, left: length.exact(), owes_line: false, has_ended: false };
+    let mut sending = Sending {
+        out,
+        data: Bytes::new(),
+        length,
+        left: length.exact(),
+        owes_line: false,
+        has_ended: false,
+        keeps_body: tunnel.is_some(),
+    };
     let mut patience = Patience::new(around, asked.until, watch);
-    let sent = poll_fn(|cx| match sending.poll(wire, body.as_mut(), is_tunnel, cx) {
+    let sent = poll_fn(|cx| match sending.poll(wire, body.as_mut(), cx) {
         Poll::Ready(result) => Poll::Ready(result),
         Poll::Pending => patience.poll_lost(&sending, wire, cx).map(|()| Err(())),
     })
@@ -134,18 +141,14 @@ struct Sending {
     owes_line: bool,
     /// No more is asked of the body.
     has_ended: bool,
+    /// The body stays when it has ended: a tunnel follows.
+    keeps_body: bool,
 }
 
 impl Sending {
     /// Ready when all was written, or cannot be. The body goes with its last byte, before that is written: whatever happens at its end has happened when the client
     /// sees the end. Only that of a tunnel stays.
-    fn poll<B>(
-        &mut self,
-        wire: &Wire,
-        mut body: Pin<&mut Option<B>>,
-        is_tunnel: bool,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), ()>>
+    fn poll<B>(&mut self, wire: &Wire, mut body: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> Poll<Result<(), ()>>
     where
         B: Body<Data = Bytes>,
     {
@@ -164,7 +167,7 @@ impl Sending {
                     },
                 }
             }
-            if self.has_ended && !is_tunnel {
+            if self.has_ended && !self.keeps_body {
                 body.set(None);
             }
             if self.is_flushed() {

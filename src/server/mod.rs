@@ -25,8 +25,8 @@ mod wire;
 mod workers;
 
 pub use accept::{Peer, serve};
-pub use bind::{BindError, bind};
+pub use bind::{BindError, Sharing, bind};
 pub use limits::{ConnectionLimits, Exposure};
 pub use request_body::{RequestBody, RequestBodyError};
 pub use server::{Draining, HalfClose, Refuse, Server};
-pub use workers::{current_worker, highest_worker};
+pub use workers::{Workers, current_worker, highest_worker};

@@ -4,7 +4,14 @@
 //! placed, forwarded and answered without another thread being woken.
 
 use std::cell::Cell;
+use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 thread_local! {
     /// The number of the worker that this thread is; 0 on every other thread.
@@ -24,8 +31,88 @@ pub fn highest_worker() -> usize {
     HIGHEST.load(Ordering::Relaxed)
 }
 
-/// Makes the current thread the worker of this number.
-pub(super) fn become_worker(number: usize) {
-    NUMBER.set(number);
-    HIGHEST.fetch_max(number, Ordering::Relaxed);
+/// Worker threads that run. Dropping it cuts what they do; they end soon after.
+#[derive(Debug)]
+pub struct Workers {
+    ends: Vec<oneshot::Receiver<()>>,
+    _cut: DropGuard,
+}
+
+impl Workers {
+    /// Starts a worker for each of `parts`, which runs what `work` makes of its part, and everything that this spawns, until it is over.
+    ///
+    /// # Errors
+    /// The system gives no thread, or no way to wait for sockets.
+    pub fn start<P, W, F>(parts: Vec<P>, work: W) -> io::Result<Self>
+    where
+        P: Send + 'static,
+        W: Fn(P) -> F + Send + Sync + 'static,
+        F: Future<Output = ()> + 'static,
+    {
+        let (cut, work) = (CancellationToken::new(), Arc::new(work));
+        let mut ends = Vec::with_capacity(parts.len());
+        for part in parts {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let (ended, end) = oneshot::channel();
+            let (cut, work) = (cut.clone(), Arc::clone(&work));
+            let number = HIGHEST.fetch_add(1, Ordering::Relaxed) + 1;
+            thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                NUMBER.set(number);
+                let _ = runtime.block_on(cut.run_until_cancelled_owned(async move { work(part).await }));
+                // What was spawned and is not over is dropped here.
+                drop(runtime);
+                let _ = ended.send(());
+            })?;
+            ends.push(end);
+        }
+        Ok(Self { ends, _cut: cut.drop_guard() })
+    }
+
+    /// Waits until every worker is through.
+    pub async fn ended(&mut self) {
+        for end in self.ends.drain(..) {
+            // An error says the same: the thread is gone.
+            let _ = end.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_part_has_a_thread_of_its_own_with_a_number_and_a_runtime() {
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let mut workers = Workers::start(vec!["a", "b"], move |part| {
+            let tell = tell.clone();
+            async move {
+                tokio::task::yield_now().await;
+                tell.send((part, current_worker())).unwrap();
+            }
+        })
+        .unwrap();
+        workers.ended().await;
+        let mut seen = [told.recv().await.unwrap(), told.recv().await.unwrap()];
+        seen.sort_unstable();
+        assert!(seen[0].0 == "a" && seen[1].0 == "b" && seen[0].1 != seen[1].1, "{seen:?}");
+        assert!(seen.iter().all(|(_, number)| (1..=highest_worker()).contains(number)));
+        assert_eq!(current_worker(), 0);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_workers_cuts_what_they_do() {
+        let (held, dropped) = oneshot::channel::<()>();
+        let held = std::sync::Mutex::new(Some(held));
+        let workers = Workers::start(vec![()], move |()| {
+            let held = held.lock().unwrap().take();
+            async move {
+                std::future::pending::<()>().await;
+                drop(held);
+            }
+        })
+        .unwrap();
+        drop(workers);
+        assert!(dropped.await.is_err());
+    }
 }

@@ -17,13 +17,14 @@ use super::{local_pool, sources};
 use crate::config::{Config, Loaded, Setting};
 use crate::fleet::LocalRunner;
 use crate::front::admin::{self, Admin, AdminSources, ConfigValue, Readiness};
-use crate::front::{Catalog, ExplainedCalls, Front, FrontMetrics, FrontTelemetry, serve};
+use crate::front::{Catalog, ExplainedCalls, Front, FrontMetrics, FrontTelemetry, serve, server};
 use crate::model::Function;
 use crate::placement::{Placement, PlacementMetrics};
 use crate::pool::health::{HealthKeeper, HealthMetrics, HealthState};
 use crate::pool::sources::{Registrar, SourceMetrics, SourceName};
 use crate::pool::{Admission, ConfiguredPool, Member, RunnerPool as _, Snapshot, SnapshotPool};
 use crate::runner::http::RunnerMetrics;
+use crate::server::{Draining, Sharing};
 use crate::telemetry::access_log::{AccessLog, AccessLogGuard};
 use crate::telemetry::process;
 use crate::telemetry::trace::{Tracer, TracerGuard};
@@ -42,6 +43,8 @@ pub(super) struct Balancer {
     /// What is in use: a reload changes functions, routes and runners of it.
     config: Config,
     readiness: Readiness,
+    /// Tells clients to go elsewhere.
+    draining: Draining,
     front: Front,
     runners: Runners,
     shown: Arc<Shown>,
@@ -88,8 +91,9 @@ impl Balancer {
     pub(super) async fn start(loaded: &Loaded, ground: Ground, source: RunnerSource) -> anyhow::Result<Self> {
         let config = &loaded.config;
         // First what is most likely to fail.
-        let front_socket = Bound::bind(config.front.listen, "the front").await?;
-        let admin_socket = Bound::bind(config.admin.listen, "the admin API").await?;
+        let sharing = if config.front.reuse_port { Sharing::WithProcesses } else { Sharing::Alone };
+        let front_socket = Bound::bind_several(config.front.listen, super::workers(config), sharing, "the front")?;
+        let admin_socket = Bound::bind(config.admin.listen, "the admin API")?;
         let Ground { mut metrics, log } = ground;
         process::declare(&mut metrics, env!("CARGO_PKG_VERSION"), option_env!("RUNPOOL_COMMIT"));
         let (access_log, access_log_guard) = AccessLog::from_config(&config.telemetry)?;
@@ -137,14 +141,17 @@ impl Balancer {
         });
         let router =
             Admin::new(&config.admin, Arc::clone(&shown) as _, Arc::new(metrics), readiness.clone()).with_log(log).router();
-        let (served, limits) = (front.clone(), config.front.limits.clone());
-        let front_listener = front_socket.serve(|socket, closing| async move { serve(served, socket, &limits, closing).await });
-        let admin_listener = admin_socket.serve(|socket, closing| admin::serve(socket, router, closing));
+        let (served, draining) = (front.clone(), Draining::default());
+        let server = server(&front, config.front.limits.clone(), draining.clone());
+        let front_listener =
+            front_socket.serve_on_workers(move |socket, closing| serve(served.clone(), server.clone(), socket, closing))?;
+        let admin_listener = admin_socket.serve(|socket, closing| admin::serve(socket, router, closing))?;
         readiness.set_ready();
         tracing::info!(front = %front_listener.address(), admin = %admin_listener.address(), "listening");
         Ok(Self {
             config: config.clone(),
             readiness,
+            draining,
             front,
             runners,
             shown,
@@ -180,6 +187,7 @@ impl Balancer {
 impl Service for Balancer {
     fn become_unready(&mut self) {
         self.readiness.set_draining();
+        self.draining.set();
     }
 
     async fn reload(&mut self, loaded: &Loaded) -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::balancer::{Balancer, RunnerSource};
 use super::signals::{Hangup, StandardInput, Wishes};
-use super::{Frame, serve};
+use super::{Frame, Threads, serve};
 use crate::cli::arguments::ConfigArguments;
 use crate::cli::output;
 use crate::config::{Flag, Role};
@@ -47,6 +47,7 @@ impl LbCommand {
             sources: self.config.sources(Role::Lb, flags.into_iter().flatten()),
             wishes: Wishes { hangup: Hangup::Reload, standard_input: StandardInput::Ignored },
             prepare: |_| {},
+            threads: Threads::Workers,
         };
         serve(frame, async |loaded, ground| {
             let balancer = Balancer::start(loaded, ground, RunnerSource::Configuration).await?;

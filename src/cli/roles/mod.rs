@@ -20,6 +20,7 @@ mod signals;
 mod sources;
 mod up;
 
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ use self::reload::Reload;
 use self::shutdown::Ending;
 use self::signals::{Signals, Wish, WishSource as _, Wishes};
 use super::arguments;
-use crate::config::{Loaded, Sources};
+use crate::config::{Config, Loaded, Sources};
 use crate::telemetry::logging::{self, LogControl};
 use crate::telemetry::metrics::Metrics;
 
@@ -55,22 +56,47 @@ struct Frame {
     wishes: Wishes,
     /// What the role does to every configuration that was read, at the start and at each reload.
     prepare: fn(&mut Loaded),
+    /// Who serves the role's calls.
+    threads: Threads,
 }
+
+/// On which threads a role serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Threads {
+    /// On threads of one runtime, which share the work.
+    Shared,
+    /// On workers of their own ([`crate::server::Workers`]); the runtime is for what is beside the calls.
+    Workers,
+}
+
+/// How many threads are to serve: as configured, or one for each processor. Connections to runners are kept for so many at most.
+fn workers(config: &Config) -> usize {
+    let threads = match config.workers {
+        0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+        configured => configured.into(),
+    };
+    threads.min(MOST_WORKERS)
+}
+
+/// See [`workers`].
+const MOST_WORKERS: usize = 64;
 
 /// Lives a role's whole life: configuration, log, runtime, signals, `start`, and everything until the end.
 ///
 /// # Errors
 /// The configuration cannot be used, or the role could not start.
 fn serve<S: Service>(frame: Frame, start: impl AsyncFnOnce(&Loaded, Ground) -> anyhow::Result<S>) -> anyhow::Result<ExitCode> {
-    let Frame { sources, wishes, prepare } = frame;
+    let Frame { sources, wishes, prepare, threads } = frame;
     let mut loaded = arguments::load(&sources)?;
     prepare(&mut loaded);
     let log = logging::init(&loaded.config.telemetry)?;
+    let threads = match threads {
+        Threads::Shared => workers(&loaded.config),
+        Threads::Workers => 1,
+    };
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if loaded.config.workers > 0 {
-        builder.worker_threads(loaded.config.workers.into());
-    }
-    let runtime = builder.enable_all().thread_name("runpool").build().context("could not start the runtime")?;
+    let runtime =
+        builder.worker_threads(threads).enable_all().thread_name("runpool").build().context("could not start the runtime")?;
     let ending = runtime.block_on(async {
         let mut signals = Signals::listen(wishes).context("could not listen to signals")?;
         let mut metrics = Metrics::new(&loaded.config.telemetry.metrics());

@@ -12,7 +12,7 @@ use super::life::Service;
 use super::listener::{Bound, Listener};
 use super::registration::Registrations;
 use super::signals::{Hangup, StandardInput, Wishes};
-use super::{Frame, Ground, serve};
+use super::{Frame, Ground, Threads, serve};
 use crate::agent::{Agent, AgentMetrics, WardenCommand};
 use crate::cli::arguments::ConfigArguments;
 use crate::cli::output;
@@ -66,6 +66,7 @@ impl RunnerCommand {
             sources: self.config.sources(Role::Runner, flags.into_iter().flatten()),
             wishes: Wishes { hangup: Hangup::Reload, standard_input },
             prepare: |_| {},
+            threads: Threads::Shared,
         };
         serve(frame, async |loaded, ground| {
             let runner = Runner::start(loaded, ground).await?;
@@ -95,7 +96,7 @@ impl Runner {
     /// The address is taken, or the agent cannot be made as configured.
     async fn start(loaded: &Loaded, ground: Ground) -> anyhow::Result<Self> {
         let config = &loaded.config;
-        let socket = Bound::bind(config.runner.listen, "the runner").await?;
+        let socket = Bound::bind(config.runner.listen, "the runner")?;
         let Ground { mut metrics, .. } = ground;
         process::declare(&mut metrics, env!("CARGO_PKG_VERSION"), option_env!("RUNPOOL_COMMIT"));
         let (tracer, tracer_guard) = Tracer::from_config(&config.telemetry)?;
@@ -109,7 +110,7 @@ impl Runner {
             .warden(WardenCommand { program, arguments: vec!["warden".to_owned()] })
             .build()?;
         let (served, patience) = (agent.clone(), patience(config.shutdown.deadline));
-        let listener = socket.serve(|socket, closing| async move { served.serve(socket, closing, patience).await });
+        let listener = socket.serve(|socket, closing| async move { served.serve(socket, closing, patience).await })?;
         tracing::info!(incarnation = %agent.incarnation(), address = %listener.address(), "listening");
         let registrations =
             Registrations::begin(&config.runner.register, agent.incarnation(), listener.address(), config.runner.slots)?;

@@ -15,7 +15,7 @@ use super::balancer::{Balancer, RunnerSource};
 use super::banner::{self, Running};
 use super::life::Service;
 use super::signals::{Hangup, StandardInput, Wishes};
-use super::{Frame, Ground, serve};
+use super::{Frame, Ground, Threads, serve};
 use crate::cli::arguments::ConfigArguments;
 use crate::cli::output::{self, Paint};
 use crate::cli::{demo_function, version};
@@ -71,6 +71,7 @@ impl UpCommand {
             sources: self.config.sources(Role::Up, flags.into_iter().flatten()),
             wishes: Wishes { hangup, standard_input: StandardInput::Ignored },
             prepare,
+            threads: Threads::Workers,
         };
         let program = match self.runner_executable {
             Some(program) => program,

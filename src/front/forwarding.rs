@@ -1,0 +1,256 @@
+//! What a gateway says of the hop behind it, and what it believes of the hops before: `Via`, `X-Forwarded-*`, `Forwarded`, `Max-Forwards`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{FORWARDED, HOST, MAX_FORWARDS, VIA};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use serde::{Deserialize, Serialize};
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// In which words runners are told who called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedStyle {
+    /// `X-Forwarded-For`, `-Proto` and `-Host`.
+    #[default]
+    XForwarded,
+    /// `Forwarded` (RFC 7239).
+    Forwarded,
+    /// Both.
+    Both,
+    /// Not at all; what clients say of it is removed all the same.
+    Off,
+}
+
+impl ForwardedStyle {
+    const fn has_x(self) -> bool {
+        matches!(self, Self::XForwarded | Self::Both)
+    }
+
+    const fn has_forwarded(self) -> bool {
+        matches!(self, Self::Forwarded | Self::Both)
+    }
+}
+
+/// The hop from a client to us, made once for a connection.
+#[derive(Debug)]
+pub(super) struct ClientHop {
+    pub(super) address: SocketAddr,
+    /// As `X-Forwarded-For` has it.
+    plain: HeaderValue,
+    /// As the parameter `for` of `Forwarded` has it (RFC 7239 section 6).
+    node: String,
+}
+
+impl ClientHop {
+    pub(super) fn new(address: SocketAddr) -> Self {
+        let ip = address.ip().to_canonical();
+        let plain = ip.to_string();
+        let node = match ip {
+            IpAddr::V4(_) => plain.clone(),
+            IpAddr::V6(_) => format!("\"[{plain}]\""),
+        };
+        // The text of an address is always a valid header value.
+        let plain = HeaderValue::from_str(&plain).unwrap_or(HeaderValue::from_static("unknown"));
+        Self { address, plain, node }
+    }
+}
+
+/// What a request is, before it is a call.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Hops {
+    /// It goes on.
+    GoOn,
+    /// It is for us (OPTIONS of the server itself, or with no hop left).
+    ForUs,
+    /// It came from us.
+    Loop,
+    /// `Max-Forwards` is no number.
+    Malformed,
+}
+
+/// The rules of forwarding, made once.
+#[derive(Clone, Debug)]
+pub(super) struct Forwarding {
+    /// Our pseudonym; empty is none.
+    name: String,
+    via: [Option<HeaderValue>; 3],
+    trusted_hops: usize,
+    style: ForwardedStyle,
+}
+
+impl Forwarding {
+    pub(super) fn new(name: &str, trusted_hops: u32, style: ForwardedStyle) -> Self {
+        let via = |version: &str| {
+            if name.is_empty() { None } else { HeaderValue::from_str(&format!("{version} {name}")).ok() }
+        };
+        Self {
+            name: name.to_owned(),
+            via: [via("1.0"), via("1.1"), via("2.0")],
+            trusted_hops: usize::try_from(trusted_hops).unwrap_or(usize::MAX),
+            style,
+        }
+    }
+
+    /// Looks where the request has been and how far it may go (RFC 9110 sections 7.6.2 and 7.6.3). One hop less is left for OPTIONS.
+    pub(super) fn look(&self, method: &Method, path: &str, headers: &mut HeaderMap) -> Hops {
+        if !self.name.is_empty() && headers.contains_key(VIA) {
+            let is_ours = |entry: &str| entry.split_ascii_whitespace().nth(1) == Some(self.name.as_str());
+            let texts = headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
+            if texts.flat_map(|text| text.split(',')).any(is_ours) {
+                return Hops::Loop;
+            }
+        }
+        if *method != Method::OPTIONS {
+            return Hops::GoOn;
+        }
+        if path == "*" {
+            return Hops::ForUs;
+        }
+        let Some(left) = headers.get(MAX_FORWARDS) else { return Hops::GoOn };
+        let digits = left.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()));
+        match digits.map(|text| text.parse::<u64>().unwrap_or(u64::MAX)) {
+            None => Hops::Malformed,
+            Some(0) => Hops::ForUs,
+            Some(left) => {
+                headers.insert(MAX_FORWARDS, HeaderValue::from(left - 1));
+                Hops::GoOn
+            }
+        }
+    }
+
+    /// Writes what a runner is to know of the hop to us, and leaves of what was said before what trusted hops have said.
+    pub(super) fn write(&self, headers: &mut HeaderMap, version: Version, hop: Option<&ClientHop>, host: Option<&HeaderValue>) {
+        let via = match version {
+            Version::HTTP_2 => &self.via[2],
+            Version::HTTP_10 => &self.via[0],
+            _ => &self.via[1],
+        };
+        if let Some(via) = via {
+            headers.append(VIA, via.clone());
+        }
+        let former = [FORWARDED_FOR, FORWARDED].map(|name| self.trusted(headers, &name));
+        if self.trusted_hops == 0 || !self.style.has_x() {
+            headers.remove(FORWARDED_PROTO);
+            headers.remove(FORWARDED_HOST);
+        }
+        let Some(hop) = hop else { return };
+        let [former_for, former_forwarded] = former;
+        if self.style.has_x() {
+            let list = match former_for {
+                Some(former) => joined(&former, hop.plain.to_str().unwrap_or_default()),
+                None => Some(hop.plain.clone()),
+            };
+            if let Some(list) = list {
+                headers.insert(FORWARDED_FOR, list);
+            }
+            if !headers.contains_key(FORWARDED_PROTO) {
+                headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+            }
+            if let Some(host) = host
+                && !headers.contains_key(FORWARDED_HOST)
+            {
+                headers.insert(FORWARDED_HOST, host.clone());
+            }
+        }
+        if self.style.has_forwarded() {
+            let quoted = host.and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\']));
+            let host = quoted.map_or_else(String::new, |host| format!(";host=\"{host}\""));
+            let element = format!("for={}{host};proto=http", hop.node);
+            let list = match former_forwarded {
+                Some(former) => joined(&former, &element),
+                None => HeaderValue::from_str(&element).ok(),
+            };
+            if let Some(list) = list {
+                headers.insert(FORWARDED, list);
+            }
+        }
+    }
+
+    /// Takes a list out of the headers; of its elements those are left that trusted hops have written: the last ones.
+    fn trusted(&self, headers: &mut HeaderMap, name: &HeaderName) -> Option<String> {
+        if !headers.contains_key(name) {
+            return None;
+        }
+        let kept = (self.trusted_hops > 0).then(|| {
+            let texts: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+            let all: Vec<&str> = texts.iter().flat_map(|text| text.split(',')).map(str::trim).collect();
+            all[all.len().saturating_sub(self.trusted_hops)..].join(", ")
+        });
+        headers.remove(name);
+        kept.filter(|kept| !kept.is_empty())
+    }
+}
+
+/// The host that the client asked for, as a value of a header.
+pub(super) fn host_of(headers: &HeaderMap) -> Option<HeaderValue> {
+    headers.get(HOST).cloned()
+}
+
+fn joined(former: &str, last: &str) -> Option<HeaderValue> {
+    HeaderValue::try_from(format!("{former}, {last}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    fn written(forwarding: &Forwarding, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = map(pairs);
+        let hop = ClientHop::new("192.0.2.7:5000".parse().unwrap());
+        forwarding.write(&mut headers, Version::HTTP_11, Some(&hop), Some(&HeaderValue::from_static("shop:80")));
+        headers
+    }
+
+    #[test]
+    fn what_a_client_says_of_earlier_hops_is_not_believed() {
+        let said = [("x-forwarded-for", "1.2.3.4"), ("forwarded", "for=1.2.3.4"), ("x-forwarded-proto", "https")];
+        let headers = written(&Forwarding::new("rp", 0, ForwardedStyle::XForwarded), &said);
+        let expected = map(&[
+            ("via", "1.1 rp"),
+            ("x-forwarded-for", "192.0.2.7"),
+            ("x-forwarded-proto", "http"),
+            ("x-forwarded-host", "shop:80"),
+        ]);
+        assert_eq!(headers, expected);
+    }
+
+    #[test]
+    fn trusted_hops_are_believed_as_far_as_they_are_trusted() {
+        let said = [("x-forwarded-for", "6.6.6.6, 10.0.0.1"), ("x-forwarded-for", "10.0.0.2"), ("x-forwarded-proto", "https")];
+        let headers = written(&Forwarding::new("", 2, ForwardedStyle::XForwarded), &said);
+        assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 192.0.2.7");
+        assert_eq!(headers["x-forwarded-proto"], "https");
+        assert!(!headers.contains_key("via"));
+    }
+
+    #[test]
+    fn forwarded_is_written_as_rfc_7239_has_it() {
+        let headers = written(&Forwarding::new("", 1, ForwardedStyle::Forwarded), &[("forwarded", "for=a, for=b")]);
+        assert_eq!(headers, map(&[("forwarded", "for=b, for=192.0.2.7;host=\"shop:80\";proto=http")]));
+        let six = ClientHop::new("[2001:db8::1]:1".parse().unwrap());
+        assert_eq!(six.node, "\"[2001:db8::1]\"");
+    }
+
+    #[test]
+    fn a_request_that_has_been_here_goes_no_further() {
+        let forwarding = Forwarding::new("rp", 0, ForwardedStyle::Off);
+        let look = |pairs: &[(&'static str, &'static str)], method, path| forwarding.look(&method, path, &mut map(pairs));
+        assert_eq!(look(&[("via", "1.1 a, 1.1 rp (x)")], Method::GET, "/"), Hops::Loop);
+        assert_eq!(look(&[("via", "1.1 rpx")], Method::GET, "/"), Hops::GoOn);
+        assert_eq!(look(&[], Method::OPTIONS, "*"), Hops::ForUs);
+        assert_eq!(look(&[("max-forwards", "0")], Method::OPTIONS, "/"), Hops::ForUs);
+        assert_eq!(look(&[("max-forwards", "-1")], Method::OPTIONS, "/"), Hops::Malformed);
+        assert_eq!(look(&[("max-forwards", "0")], Method::GET, "/"), Hops::GoOn);
+        let mut headers = map(&[("max-forwards", "3")]);
+        assert_eq!(forwarding.look(&Method::OPTIONS, "/", &mut headers), Hops::GoOn);
+        assert_eq!(headers["max-forwards"], "2");
+    }
+}
