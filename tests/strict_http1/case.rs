@@ -2,9 +2,8 @@
 
 #![allow(unreachable_pub, reason = "the public face of a module of tests")]
 
-use crate::support::Running;
-use crate::support::recorder::{AGAIN, Arrived, Recorder, SENTINEL};
-use crate::support::roles::lb_with;
+use crate::support::arrival::{Arrival, Shown, shown};
+use crate::support::recorder::{AGAIN, Arrived, SENTINEL};
 use crate::support::wire::{Answer, Ended, Fault, Wire};
 
 /// Instead of a status: the connection ended without an answer.
@@ -21,18 +20,6 @@ pub enum After {
     Either,
     /// What follows on it is refused with 400, and then it is closed.
     Refuses,
-}
-
-/// What has to arrive at the runner.
-#[derive(Clone, Debug)]
-pub struct Arrival {
-    line: &'static str,
-    with: Vec<&'static str>,
-    without: Vec<&'static str>,
-    without_trailers: Vec<&'static str>,
-    never: Vec<&'static str>,
-    body: Option<Vec<u8>>,
-    is_whole: bool,
 }
 
 /// One way in which a case may end.
@@ -88,9 +75,7 @@ impl Case {
 
     /// May end so: the runner gets one request with this first line, and its 200 goes to the client.
     pub fn passes(mut self, line: &'static str) -> Self {
-        let (with, without, without_trailers, never) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let arrival = Arrival { line, with, without, without_trailers, never, body: None, is_whole: true };
-        self.wants.push(Want { statuses: vec![200], after: After::Open, arrival: Some(arrival) });
+        self.wants.push(Want { statuses: vec![200], after: After::Open, arrival: Some(Arrival::new(line)) });
         self
     }
 
@@ -172,39 +157,9 @@ impl Case {
     }
 }
 
-/// A balancer and its only runner.
-pub struct Bench {
-    pub lb: Running,
-    pub runner: Recorder,
-    _directory: tempfile::TempDir,
-}
-
-/// The configuration of a balancer over this runner: one route for all paths. `front` are more lines of `[front]`, `route` of the route.
-fn configuration(runner: &Recorder, front: &str, route: &str) -> String {
-    format!(
-        "[front]\n{front}\n[placement]\nplacer = \"naive\"\nplacer_timeout = \"10s\"\n[pool]\nprotocol = \"plain\"\nrunners = [\"{}\"]\n\
-         [[function]]\nname = \"web\"\n[[route]]\npath = \"/\"\nfunction = \"web\"\nforward = \"as-is\"\n{route}\n",
-        runner.address
-    )
-}
+pub use crate::support::bench::Bench;
 
 impl Bench {
-    pub fn start() -> Self {
-        Self::with("", "")
-    }
-
-    /// The same with more lines of `[front]` and of the route.
-    pub fn with(front: &str, route: &str) -> Self {
-        let runner = Recorder::start();
-        let directory = tempfile::tempdir().unwrap();
-        let lb = lb_with(directory.path(), &configuration(&runner, front, route), &["--workers", "1"]);
-        Self { lb, runner, _directory: directory }
-    }
-
-    pub fn connect(&self) -> Wire {
-        Wire::connect(self.lb.front())
-    }
-
     /// Judges every case, and tells all that failed at once.
     #[track_caller]
     pub fn judge(&self, cases: Vec<Case>) {
@@ -249,12 +204,7 @@ impl Bench {
         };
         let wants_open = case.wants.iter().any(|want| matches!(want.after, After::Open | After::Either));
         let after = if answer.is_none() { Ok(After::Closed) } else { self.see_after(&mut wire, wants_open) };
-        let mut sentinel = self.connect();
-        sentinel.send(format!("GET {SENTINEL} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"));
-        match sentinel.answer("GET") {
-            Ok(answer) if answer.status == 200 && answer.text() == "ok" => {}
-            other => return Err(format!("afterwards, another client got {other:?}")),
-        }
+        self.sentinel()?;
         let mut arrived = self.runner.take();
         arrived.retain(|arrived| !arrived.target().starts_with(SENTINEL) && !arrived.target().starts_with(AGAIN));
         let mut faults: Vec<String> = Vec::new();
@@ -318,60 +268,5 @@ impl Outcome {
             (Some(wanted), [arrived]) => wanted.differs(arrived),
             _ => Some(format!("status {status}, but at the runner: {}", shown(&self.arrived))),
         }
-    }
-}
-
-impl Arrival {
-    fn differs(&self, arrived: &Arrived) -> Option<String> {
-        let there = || shown(std::slice::from_ref(arrived));
-        if arrived.head.line != self.line {
-            return Some(format!("wanted {:?} at the runner, there came {}", self.line, there()));
-        }
-        if let Some(line) = self.with.iter().find(|line| !arrived.head.fields.has_line(line)) {
-            return Some(format!("wanted `{line}` at the runner, there came {}", there()));
-        }
-        if let Some(name) = self.without.iter().find(|name| arrived.head.fields.has(name) || arrived.trailers.has(name)) {
-            return Some(format!("wanted no `{name}` at the runner, there came {}", there()));
-        }
-        if let Some(name) = self.without_trailers.iter().find(|name| arrived.trailers.has(name)) {
-            return Some(format!("wanted no trailer `{name}` at the runner, there came {}", there()));
-        }
-        let fields = || arrived.head.fields.0.iter().chain(&arrived.trailers.0);
-        if let Some(text) = self.never.iter().find(|text| fields().any(|(_, value)| value.contains(**text))) {
-            return Some(format!("wanted `{text}` nowhere at the runner, there came {}", there()));
-        }
-        if arrived.is_whole != self.is_whole {
-            return Some(format!("wanted is_whole = {} at the runner, there came {}", self.is_whole, there()));
-        }
-        let is_body = self.body.as_ref().is_none_or(|body| *body == arrived.body);
-        (!is_body).then(|| format!("wanted another body at the runner, there came {}", there()))
-    }
-}
-
-fn shown(arrived: &[Arrived]) -> String {
-    let one = |arrived: &Arrived| {
-        let Arrived { head, body, trailers, is_whole, fault, .. } = arrived;
-        let fields: Vec<String> = head.fields.0.iter().map(|(name, value)| format!("{name}: {value}")).collect();
-        let fields = Shown(fields.join(" | ").as_bytes()).to_string();
-        format!("{:?} [{fields}] body {} whole {is_whole} trailers {:?} fault {fault:?}", head.line, Shown(body), trailers.0)
-    };
-    if arrived.is_empty() { "nothing".to_owned() } else { arrived.iter().map(one).collect::<Vec<_>>().join("; ") }
-}
-
-/// Bytes for people: escaped, and cut where they are many.
-struct Shown<'a>(&'a [u8]);
-
-impl std::fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        const MOST: usize = 400;
-        let Self(bytes) = self;
-        write!(f, "{}", bytes[..bytes.len().min(MOST)].escape_ascii())?;
-        if bytes.len() > MOST { write!(f, "… ({} bytes)", bytes.len()) } else { Ok(()) }
-    }
-}
-
-impl std::fmt::Debug for Shown<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
     }
 }

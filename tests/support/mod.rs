@@ -8,8 +8,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on may panic, in helpers too")]
 #![allow(unreachable_pub, reason = "the public face of a module of tests")]
 
+pub mod arrival;
+pub mod bench;
 pub mod command_line;
 pub mod external;
+pub mod frames;
 pub mod http;
 pub mod meeting;
 pub mod otlp;
@@ -102,6 +105,13 @@ impl Running {
 
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).expect("the process is there");
+    }
+
+    /// How many bytes of memory the process has now.
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the process is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux tells it");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
     }
 
     /// Waits for the process to end by itself.
