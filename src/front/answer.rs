@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::record::Record;
+use super::trailers::clean_trailers;
 use crate::model::Outcome;
 use crate::runner::{AnswerBody, BodyError};
 
@@ -32,9 +33,10 @@ impl Body for FrontBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.inner).poll_frame(cx);
-        match &polled {
+        let mut polled = Pin::new(&mut this.inner).poll_frame(cx);
+        match &mut polled {
             Poll::Ready(Some(Ok(frame))) => {
+                clean_trailers(frame);
                 this.record.bytes_out += frame.data_ref().map_or(0, |data| data.len() as u64);
             }
             // The status is out already: the client sees a body that is cut, which its framing shows.

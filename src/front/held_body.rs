@@ -11,6 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
 use super::config::FrontConfig;
+use super::trailers::clean_trailers;
+use crate::http1::BodySyntaxError;
 use crate::runner::{BodyError, CallBody};
 
 /// Why a body could not be taken.
@@ -41,6 +43,21 @@ pub(super) enum Fate {
     TooLarge,
     /// The client broke it off.
     Broken,
+    /// It is not framed as it was announced; its client may well be there.
+    Malformed,
+}
+
+impl Fate {
+    fn of(error: &BodyError) -> Self {
+        match error {
+            BodyError::Connection(cause) => match cause.downcast_ref() {
+                Some(BodySyntaxError::CutShort) | None => Self::Broken,
+                Some(BodySyntaxError::Chunk | BodySyntaxError::Extensions | BodySyntaxError::Trailers(_)) => Self::Malformed,
+            },
+            BodyError::TooLarge { .. } => Self::TooLarge,
+            BodyError::Cut(_) => Self::Broken,
+        }
+    }
 }
 
 impl Upload {
@@ -52,7 +69,8 @@ impl Upload {
         match self.fate.load(Ordering::Acquire) {
             0 => Fate::Fine,
             1 => Fate::TooLarge,
-            _ => Fate::Broken,
+            2 => Fate::Broken,
+            _ => Fate::Malformed,
         }
     }
 
@@ -61,6 +79,7 @@ impl Upload {
             Fate::Fine => 0,
             Fate::TooLarge => 1,
             Fate::Broken => 2,
+            Fate::Malformed => 3,
         };
         self.fate.store(fate, Ordering::Release);
     }
@@ -192,9 +211,10 @@ impl Body for Bounded {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let polled = Pin::new(&mut this.inner).poll_frame(cx);
-        match &polled {
+        let mut polled = Pin::new(&mut this.inner).poll_frame(cx);
+        match &mut polled {
             Poll::Ready(Some(Ok(frame))) => {
+                clean_trailers(frame);
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
                 this.upload.received.fetch_add(length, Ordering::Relaxed);
                 match this.left.checked_sub(length) {
@@ -205,7 +225,7 @@ impl Body for Bounded {
                     }
                 }
             }
-            Poll::Ready(Some(Err(_))) => this.upload.set_fate(Fate::Broken),
+            Poll::Ready(Some(Err(error))) => this.upload.set_fate(Fate::of(error)),
             Poll::Ready(None) | Poll::Pending => {}
         }
         polled

@@ -339,6 +339,7 @@ impl Front {
                 Refuse::new(Outcome::BodyTooLarge, format!("the body is longer than the {limit} bytes allowed"))
             }
             Fate::Broken => Refuse::new(Outcome::ClientGone, "the body broke off"),
+            Fate::Malformed => Refuse::new(Outcome::BadRequest, "the body is not framed as it was announced"),
         }
     }
 

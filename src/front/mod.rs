@@ -22,6 +22,7 @@ mod listen;
 mod metrics;
 mod record;
 mod routes;
+mod trailers;
 
 pub use answer::FrontBody;
 pub use catalog::{Catalog, CatalogError};

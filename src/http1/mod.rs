@@ -7,10 +7,12 @@
 //!   between mending and refusing, they refuse: our clients are programs, and what one proxy mends another reads differently.
 //! * [`BodyDecoder`] takes a body out of what was read; [`encode_request`], [`encode_response`] and [`encode_chunk`] write.
 //!
-//! Nothing here knows of calls, or which headers pass a proxy: that is `protocol`'s and the front's. HTTP/2 is hyper's.
+//! Nothing here knows of calls, or which headers pass a proxy: that is `protocol`'s and the front's. HTTP/2 is hyper's; [`translate_http2_head`] brings
+//! the heads of its requests under the rules of these.
 
 mod body;
 mod encode;
+mod from_http2;
 mod head;
 mod host;
 mod length;
@@ -21,6 +23,7 @@ mod tunnel;
 
 pub use body::{BodyDecoder, BodySyntaxError, Decoded};
 pub use encode::{LAST_CHUNK, Persistence, ResponseHead, encode_chunk, encode_last_chunk, encode_request, encode_response};
+pub use from_http2::translate_http2_head;
 pub use head::{HEAD_TOO_SLOW, HeadLimits, MalformedHead};
 pub use host::{InvalidAuthority, check_authority};
 pub use length::BodyLength;

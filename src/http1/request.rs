@@ -48,7 +48,11 @@ fn check_beginning(buffer: &[u8], limits: &HeadLimits) -> Result<(), MalformedHe
     if is_too_long { Err(TARGET_TOO_LONG) } else { Ok(()) }
 }
 
-const TARGET_TOO_LONG: MalformedHead = MalformedHead::new(StatusCode::URI_TOO_LONG, "the target is longer than allowed");
+pub(super) const TARGET_TOO_LONG: MalformedHead =
+    MalformedHead::new(StatusCode::URI_TOO_LONG, "the target is longer than allowed");
+
+pub(super) const METHOD_NOT_OFFERED: MalformedHead =
+    MalformedHead::new(StatusCode::NOT_IMPLEMENTED, "the methods CONNECT and TRACE are not offered here");
 
 fn parse_head(head: &Bytes, limits: &HeadLimits) -> Result<ReceivedRequest, MalformedHead> {
     let mut target = None;
@@ -64,7 +68,7 @@ fn parse_head(head: &Bytes, limits: &HeadLimits) -> Result<ReceivedRequest, Malf
     let method = method.map_err(|_| MalformedHead::bad("the method is no token"))?;
     let version = if version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     if matches!(method, Method::CONNECT | Method::TRACE) {
-        return Err(MalformedHead::new(StatusCode::NOT_IMPLEMENTED, "the methods CONNECT and TRACE are not offered here"));
+        return Err(METHOD_NOT_OFFERED);
     }
     let uri = check_target(&method, target.unwrap_or_default(), limits)?;
     check_host(&mut headers, &uri, version)?;
@@ -84,7 +88,11 @@ fn of_version(error: httparse::Error, head: &[u8]) -> MalformedHead {
     let line = &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())];
     match line.rsplit(|byte| *byte == b' ').next() {
         Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
-            if error == httparse::Error::Version && major.is_ascii_digit() && minor.is_ascii_digit() =>
+            if error == httparse::Error::Version
+                && major.is_ascii_digit()
+                && minor.is_ascii_digit()
+                // With a space too many, what stands where the version should is none, however good the last word is.
+                && !matches!((major, minor), (b'1', b'0' | b'1')) =>
         {
             MalformedHead::new(StatusCode::HTTP_VERSION_NOT_SUPPORTED, "the version is not HTTP/1.0 or HTTP/1.1")
         }
@@ -246,6 +254,7 @@ mod tests {
             ("GET / HTTP/1.2\r\nhost: a\r\n\r\n", 505),
             ("GET / HTTP/2.0\r\nhost: a\r\n\r\n", 505),
             ("GET /\r\nhost: a\r\n\r\n", 400),
+            ("GET /a b HTTP/1.1\r\nhost: a\r\n\r\n", 400),
             ("CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n", 501),
             ("TRACE / HTTP/1.1\r\nhost: a\r\n\r\n", 501),
             ("GET / HTTP/1.1\nhost: a\n\n", 400),

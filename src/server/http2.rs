@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use http::{Request, Response};
 use http_body::Body;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,6 +21,7 @@ use tokio::sync::Notify;
 use super::connection::Surroundings;
 use super::request_body::RequestBody;
 use super::stream::Stream;
+use crate::http1::translate_http2_head;
 
 /// A stream of which the beginning was read already.
 struct Begun {
@@ -55,12 +57,17 @@ where
         .max_header_list_size(u32::try_from(limits.max_header_size.bytes()).unwrap_or(u32::MAX));
     let streams = Arc::new(Streams::default());
     let (service, counted) = (Arc::new(service), Arc::clone(&streams));
+    let (rules, peer) = (Arc::clone(&around.rules), around.peer);
     let service = service_fn(move |request: Request<Incoming>| {
-        let (service, one) = (Arc::clone(&service), OneStream::begin(&counted));
+        let (service, rules, one) = (Arc::clone(&service), Arc::clone(&rules), OneStream::begin(&counted));
         async move {
-            let answer = service.call(request.map(RequestBody::http2)).await;
+            let (mut head, body) = request.into_parts();
+            let answer = match translate_http2_head(&mut head, &rules.head) {
+                Ok(()) => service.call(Request::from_parts(head, RequestBody::http2(body))).await?.map(Either::Left),
+                Err(malformed) => (rules.refuse)(peer, &malformed).map(|body| Either::Right(Full::new(body))),
+            };
             drop(one);
-            answer
+            Ok::<_, Infallible>(answer)
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Begun { read, stream }), service));

@@ -53,7 +53,11 @@ impl Body for RequestBody {
         match &mut self.0 {
             Kind::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Kind::Streamed(body) => body.poll_frame(cx).map_err(|error: BodyReadError| error.into()),
+            // Whoever reads can tell a malformed body from a lost connection by the type.
+            Kind::Streamed(body) => body.poll_frame(cx).map_err(|error| match error {
+                BodyReadError::Broken(syntax) => syntax.into(),
+                other => other.into(),
+            }),
             Kind::Stream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
         }
     }

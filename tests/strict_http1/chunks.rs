@@ -54,18 +54,20 @@ fn chunks_are_read_by_the_letter() {
         refused("2^64", "9112 7.1", "10000000000000000\r\nhello\r\n0\r\n\r\n"),
         refused("2^64 + 5", "9112 7.1", "10000000000000005\r\nhello\r\n0\r\n\r\n"),
         chunked("2^64 - 1", "9112 7.1", "ffffffffffffffff\r\nhello\r\n0\r\n\r\n")
-            .refused(&[400, 413])
+            .then_ends()
+            .refused(&[400, 413, SILENT])
             .closed()
             .passes(LINE)
             .cut()
-            .answered(&[400, 413])
+            .answered(&[400, 413, 499, SILENT])
             .closed(),
         chunked("2^63", "9112 7.1", "8000000000000000\r\nhello\r\n0\r\n\r\n")
-            .refused(&[400, 413])
+            .then_ends()
+            .refused(&[400, 413, SILENT])
             .closed()
             .passes(LINE)
             .cut()
-            .answered(&[400, 413])
+            .answered(&[400, 413, 499, SILENT])
             .closed(),
         chunked("5,000 zeros", "9112 7.1", zeros).refused(&[400]).closed().passes(LINE).body("hello"),
     ]);
@@ -84,7 +86,8 @@ fn a_chunk_ends_with_cr_lf_and_nothing_else() {
         refused("more data than the size", "9112 7.1", "4\r\nhello\r\n0\r\n\r\n"),
         refused("a bare LF after the last size", "9112 7.1", "5\r\nhello\r\n0\n\r\n"),
         refused("a bare LF for the last line", "9112 7.1", "5\r\nhello\r\n0\r\n\n"),
-        refused("a bare CR for the last line", "9112 7.1", "5\r\nhello\r\n0\r\n\rX"),
+        // A reader may wait for the line to end before it judges it.
+        chunked("a bare CR for the last line", "9112 7.1", "5\r\nhello\r\n0\r\n\rX").then_ends().refused(&[400, SILENT]).closed(),
         chunked("an end that does not come", "9112 8", "5\r\nhello\r\n0\r\n").then_ends().refused(&[400, SILENT]).closed(),
         chunked("a chunk that does not come whole", "9112 8", "5\r\nhel").then_ends().refused(&[400, SILENT]).closed(),
         chunked("no last chunk", "9112 8", "5\r\nhello\r\n").then_ends().refused(&[400, SILENT]).closed(),

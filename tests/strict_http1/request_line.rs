@@ -6,6 +6,7 @@ use crate::case::{Bench, SILENT, case, get};
 fn every_method_passes_and_what_is_no_token_is_refused() {
     let with = |method: &str| format!("{method} /x HTTP/1.1\r\nhost: a\r\n\r\n");
     let long = "M".repeat(10_000);
+    let long_line: &'static str = Box::leak(format!("{long} /x HTTP/1.1").into_boxed_str());
     Bench::start().judge(vec![
         case("GET", "9110 9.3.1", with("GET")).passes("GET /x HTTP/1.1").with(&["host: a"]).body(""),
         case("HEAD", "9110 9.3.2", with("HEAD")).passes("HEAD /x HTTP/1.1").either(),
@@ -25,7 +26,7 @@ fn every_method_passes_and_what_is_no_token_is_refused() {
         case("a method with NUL", "9110 5.6.2", with("G\0ET")).refused(&[400, 501]).closed(),
         case("a method with a letter beyond ASCII", "9110 5.6.2", with("GÉT")).refused(&[400, 501]).closed(),
         case("no method", "9112 3", with("")).refused(&[400, 501]).closed(),
-        case("a method of 10,000 letters", "9112 3.1", with(&long)).refused(&[400, 414, 431, 501]),
+        case("a method of 10,000 letters", "9112 3.1", with(&long)).refused(&[400, 414, 431, 501]).passes(long_line),
     ]);
 }
 

@@ -104,9 +104,24 @@ fn trailers_are_apart_and_never_framing() {
         &Bench::start(),
         vec![
             trailed("one", &[("x-t", "1")]).passes(POST).body("hello").without_head("x-t"),
-            trailed("a pseudo-header", &[(":path", "/y")]).malformed().cut(POST),
-            trailed("a method", &[(":method", "GET")]).malformed().cut(POST),
-            trailed("a status", &[(":status", "200")]).malformed().cut(POST),
+            trailed("a pseudo-header", &[(":path", "/y")])
+                .malformed()
+                .cut(POST)
+                .passes(POST)
+                .body("hello")
+                .never(&["/y", "GET", "200"]),
+            trailed("a method", &[(":method", "GET")])
+                .malformed()
+                .cut(POST)
+                .passes(POST)
+                .body("hello")
+                .never(&["/y", "GET", "200"]),
+            trailed("a status", &[(":status", "200")])
+                .malformed()
+                .cut(POST)
+                .passes(POST)
+                .body("hello")
+                .never(&["/y", "GET", "200"]),
             trailed("capitals", &[("X-T", "1")]).malformed().cut(POST),
             trailed("a line end", &[("x-t", "1\r\nx-u: 2")]).malformed().cut(POST),
             trailed("a coding", &[("transfer-encoding", "chunked")]).malformed().cut(POST),
@@ -198,7 +213,13 @@ fn answers_of_http_1_1_become_answers_of_http_2() {
         ("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n", vec![502], "", true),
         ("nonsense\r\n\r\n", vec![502], "", true),
     ] {
-        bench.runner.script(vec![Step::ReadBody, Step::Write(answer.into()), Step::Close]);
+        let has_end = answer.contains("content-length") || answer.contains("chunked");
+        let mut script = vec![Step::ReadBody, Step::Write(answer.into())];
+        // One that closes after a whole answer makes a race of the next request, which may go out before the end is seen.
+        if !(has_end && is_whole) {
+            script.push(Step::Close);
+        }
+        bench.runner.script(script);
         let mut client = Frames::connect(bench.lb.front(), &[]);
         client.ask(1, &request("GET", &[]));
         let stream = client.outcome(1);

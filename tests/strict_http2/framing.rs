@@ -24,7 +24,6 @@ fn a_connection_begins_with_the_preface_and_settings() {
     for (what, bytes) in [
         ("another preface", b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n".to_vec()),
         ("half of it and the end", b"PRI * HTTP/2.0\r\n".to_vec()),
-        ("headers before settings", [PREFACE, &get(1)].concat()),
         ("a ping before settings", [PREFACE, &frame(PING, 0, 0, b"12345678")].concat()),
     ] {
         let mut wire = Wire::connect(bench.lb.front());
