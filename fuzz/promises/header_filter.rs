@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use runpool::protocol::{remove_hop_by_hop, remove_internal};
 
 /// Gone whatever else is said.
-const GONE: [&str; 8] = [
+const GONE: [&str; 9] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -15,13 +15,14 @@ const GONE: [&str; 8] = [
     "trailer",
     "transfer-encoding",
     "upgrade",
+    "http2-settings",
 ];
 
 /// Stays whatever else is said.
 const STAYS: [&str; 4] = ["host", "content-length", "authorization", "content-type"];
 
 /// Of the rest, what is changed or gone.
-const MAY_GO: [&str; 3] = ["te", "retry-after-ms", "http2-settings"];
+const MAY_GO: [&str; 2] = ["te", "retry-after-ms"];
 
 pub fn hold(bytes: &[u8]) {
     let before: HeaderMap = bytes.split(|byte| *byte == b'\n').take(200).filter_map(field).collect();

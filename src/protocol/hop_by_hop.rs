@@ -5,7 +5,7 @@ use http::header::{CONNECTION, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCO
 use super::headers::{INTERNAL_PREFIX, RETRY_AFTER_MS};
 
 /// Always hop-by-hop, named in `Connection` or not (RFC 9110 section 7.6.1, and the historical `Keep-Alive` and `Proxy-*`).
-const FIXED: [HeaderName; 9] = [
+const FIXED: [HeaderName; 10] = [
     CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -15,6 +15,8 @@ const FIXED: [HeaderName; 9] = [
     TRAILER,
     TRANSFER_ENCODING,
     UPGRADE,
+    // Goes with `Upgrade: h2c` (RFC 9113 section 3.1), which no longer exists.
+    HeaderName::from_static("http2-settings"),
 ];
 
 /// Names that a `Connection` header cannot take away: without them the message would mean something else.
@@ -71,6 +73,7 @@ mod tests {
             ("x-secret", "1"),
             ("keep-alive", "timeout=5"),
             ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABk"),
             ("te", "gzip"),
             ("host", "a"),
             ("content-length", "3"),

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -17,8 +17,10 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use super::connection::Surroundings;
+use super::http2_answer::Answers;
 use super::request_body::RequestBody;
 use super::stream::Stream;
 use crate::http1::translate_http2_head;
@@ -57,14 +59,23 @@ where
         .max_header_list_size(u32::try_from(limits.max_header_size.bytes()).unwrap_or(u32::MAX));
     let streams = Arc::new(Streams::default());
     let (service, counted) = (Arc::new(service), Arc::clone(&streams));
-    let (rules, peer) = (Arc::clone(&around.rules), around.peer);
+    let (rules, peer, answers) = (Arc::clone(&around.rules), around.peer, Arc::new(Answers::default()));
+    let looked_after = Arc::clone(&answers);
     let service = service_fn(move |request: Request<Incoming>| {
         let (service, rules, one) = (Arc::clone(&service), Arc::clone(&rules), OneStream::begin(&counted));
+        let (answers, began) = (Arc::clone(&looked_after), Instant::now());
         async move {
             let (mut head, body) = request.into_parts();
+            let ours = |answer: Response<Bytes>| answer.map(|body| Either::Right(Full::new(body)));
             let answer = match translate_http2_head(&mut head, &rules.head) {
-                Ok(()) => service.call(Request::from_parts(head, RequestBody::http2(body))).await?.map(Either::Left),
-                Err(malformed) => (rules.refuse)(peer, &malformed).map(|body| Either::Right(Full::new(body))),
+                Ok(()) => {
+                    let request = Request::from_parts(head, RequestBody::http2(body, rules.limits.body_timeout));
+                    match timeout_at(began + rules.limits.total_timeout, service.call(request)).await {
+                        Ok(answer) => answer?.map(|body| Either::Left(answers.look_after(body, began))),
+                        Err(_) => ours(too_late()),
+                    }
+                }
+                Err(malformed) => ours((rules.refuse)(peer, &malformed)),
             };
             drop(one);
             Ok::<_, Infallible>(answer)
@@ -78,17 +89,30 @@ where
             () = streams.idle_for(limits.idle_timeout) => {}
         }
     };
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = leaves => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let served = async {
+        tokio::select! {
+            result = connection.as_mut() => result,
+            () = leaves => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
         }
+    };
+    let result = tokio::select! {
+        result = served => result,
+        never = answers.watch(limits) => match never {},
     };
     if let Err(error) = result {
         // Clients break connections off all the time; what it meant for a call is told where the call is known.
         tracing::trace!(%error, "an HTTP/2 connection ended with an error");
     }
+}
+
+/// What a client gets whose call was not answered in all the time that it may take.
+fn too_late() -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::new());
+    *answer.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+    answer
 }
 
 /// The streams of a connection.

@@ -15,6 +15,7 @@ mod bind;
 mod connection;
 mod exchange;
 mod http2;
+mod http2_answer;
 mod limits;
 mod request_body;
 #[expect(clippy::module_inception, reason = "the floor is named for what it does, and this is what does it")]

@@ -7,10 +7,12 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::{Sleep, sleep};
 
 use super::wire::{BodyReadError, StreamedBody};
 
@@ -25,7 +27,33 @@ enum Kind {
     /// It comes over an HTTP/1.1 connection.
     Streamed(StreamedBody),
     /// It comes on a stream of HTTP/2.
-    Stream(Incoming),
+    Stream(Stream),
+}
+
+/// The body on a stream of HTTP/2, and how long it may stand still while somebody waits for it.
+#[derive(Debug)]
+struct Stream {
+    incoming: Incoming,
+    longest: Duration,
+    /// Runs while somebody waits.
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+/// The body stood still for longer than allowed.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing of the body came for longer than allowed")]
+struct StoodStill;
+
+impl Stream {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+            self.timer = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let longest = self.longest;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(longest)));
+        timer.as_mut().poll(cx).map(|()| Some(Err(StoodStill.into())))
+    }
 }
 
 impl RequestBody {
@@ -37,8 +65,8 @@ impl RequestBody {
         Self(Kind::Streamed(body))
     }
 
-    pub(super) const fn http2(body: Incoming) -> Self {
-        Self(Kind::Stream(body))
+    pub(super) const fn http2(incoming: Incoming, longest: Duration) -> Self {
+        Self(Kind::Stream(Stream { incoming, longest, timer: None }))
     }
 }
 
@@ -58,7 +86,7 @@ impl Body for RequestBody {
                 BodyReadError::Broken(syntax) => syntax.into(),
                 other => other.into(),
             }),
-            Kind::Stream(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Kind::Stream(body) => body.poll_frame(cx),
         }
     }
 
@@ -66,7 +94,7 @@ impl Body for RequestBody {
         match &self.0 {
             Kind::Whole(bytes) => bytes.is_empty(),
             Kind::Streamed(body) => body.is_end(),
-            Kind::Stream(body) => body.is_end_stream(),
+            Kind::Stream(body) => body.incoming.is_end_stream(),
         }
     }
 
@@ -74,7 +102,7 @@ impl Body for RequestBody {
         match &self.0 {
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Streamed(body) => body.left().map_or_else(SizeHint::new, SizeHint::with_exact),
-            Kind::Stream(body) => body.size_hint(),
+            Kind::Stream(body) => body.incoming.size_hint(),
         }
     }
 }
