@@ -5,7 +5,7 @@
 
 use bytes::{BufMut as _, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 
 use super::length::BodyLength;
 
@@ -20,22 +20,6 @@ pub enum Persistence {
 
 /// The chunk that ends a body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
-/// Writes the head of a request. `target` is the path with its query, `*`, or nothing else (origin form).
-pub fn encode_request<'h>(
-    into: &mut BytesMut,
-    method: &Method,
-    target: &str,
-    headers: impl IntoIterator<Item = (&'h HeaderName, &'h HeaderValue)>,
-    length: BodyLength,
-) {
-    into.put_slice(method.as_str().as_bytes());
-    into.put_u8(b' ');
-    into.put_slice(target.as_bytes());
-    into.put_slice(b" HTTP/1.1\r\n");
-    encode_fields(into, headers, length);
-    into.put_slice(b"\r\n");
-}
 
 /// Writes the head of an answer to a client that speaks `version`. With [`BodyLength::None`] a `Content-Length` that stands in the headers is written as it is: an
 /// answer to HEAD, or a 304, tells how long the body would be (RFC 9110 section 8.6).
@@ -68,16 +52,17 @@ pub fn encode_response(
 }
 
 /// The fields without framing, and then the framing.
-fn encode_fields<'h>(
-    into: &mut BytesMut,
-    headers: impl IntoIterator<Item = (&'h HeaderName, &'h HeaderValue)>,
-    length: BodyLength,
-) {
+fn encode_fields(into: &mut BytesMut, headers: &HeaderMap, length: BodyLength) {
     for (name, value) in headers {
         if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && !(*name == CONNECTION && value.as_bytes() != b"upgrade") {
             put_field(into, name.as_str(), value.as_bytes());
         }
     }
+    put_framing(into, length);
+}
+
+/// What says how long the body is.
+pub(super) fn put_framing(into: &mut BytesMut, length: BodyLength) {
     match length {
         BodyLength::None | BodyLength::UntilClose => {}
         BodyLength::Known(length) => {
@@ -87,7 +72,7 @@ fn encode_fields<'h>(
     }
 }
 
-fn put_field(into: &mut BytesMut, name: &str, value: &[u8]) {
+pub(super) fn put_field(into: &mut BytesMut, name: &str, value: &[u8]) {
     into.reserve(name.len() + value.len() + 4);
     into.put_slice(name.as_bytes());
     into.put_slice(b": ");
