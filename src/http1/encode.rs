@@ -5,7 +5,7 @@
 
 use bytes::{BufMut as _, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 
 use super::length::BodyLength;
 
@@ -20,22 +20,6 @@ pub enum Persistence {
 
 /// The chunk that ends a body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-
-/// Writes the head of a request. `target` is the path with its query, `*`, or nothing else (origin form).
-pub fn encode_request<'h>(
-    into: &mut BytesMut,
-    method: &Method,
-    target: &str,
-    headers: impl IntoIterator<Item = (&'h HeaderName, &'h HeaderValue)>,
-    length: BodyLength,
-) {
-    into.put_slice(method.as_str().as_bytes());
-    into.put_u8(b' ');
-    into.put_slice(target.as_bytes());
-    into.put_slice(b" HTTP/1.1\r\n");
-    encode_fields(into, headers, length);
-    into.put_slice(b"\r\n");
-}
 
 /// The head of an answer that is to be written.
 #[derive(Clone, Copy, Debug)]
@@ -80,16 +64,17 @@ pub fn encode_response(into: &mut BytesMut, head: &ResponseHead<'_>) {
 }
 
 /// The fields without framing, and then the framing.
-fn encode_fields<'h>(
-    into: &mut BytesMut,
-    headers: impl IntoIterator<Item = (&'h HeaderName, &'h HeaderValue)>,
-    length: BodyLength,
-) {
+fn encode_fields(into: &mut BytesMut, headers: &HeaderMap, length: BodyLength) {
     for (name, value) in headers {
         if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && !(*name == CONNECTION && value.as_bytes() != b"upgrade") {
             put_field(into, name.as_str(), value.as_bytes());
         }
     }
+    put_framing(into, length);
+}
+
+/// What says how long the body is.
+pub(super) fn put_framing(into: &mut BytesMut, length: BodyLength) {
     match length {
         BodyLength::None | BodyLength::UntilClose => {}
         BodyLength::Known(length) => {
@@ -99,7 +84,7 @@ fn encode_fields<'h>(
     }
 }
 
-fn put_field(into: &mut BytesMut, name: &str, value: &[u8]) {
+pub(super) fn put_field(into: &mut BytesMut, name: &str, value: &[u8]) {
     into.reserve(name.len() + value.len() + 4);
     into.put_slice(name.as_bytes());
     into.put_slice(b": ");

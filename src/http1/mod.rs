@@ -5,7 +5,7 @@
 //!
 //! * [`parse_request`] and [`parse_response`] read a head and decide how long its body is ([`BodyLength`]). Where RFC 9112 lets a recipient choose
 //!   between mending and refusing, they refuse: our clients are programs, and what one proxy mends another reads differently.
-//! * [`BodyDecoder`] takes a body out of what was read; [`encode_request`], [`encode_response`] and [`encode_chunk`] write.
+//! * [`BodyDecoder`] takes a body out of what was read; [`RequestWriter`], [`encode_response`] and [`encode_chunk`] write.
 //!
 //! Nothing here knows of calls, or which headers pass a proxy: that is `protocol`'s and the front's. HTTP/2 is hyper's; [`translate_http2_head`] brings
 //! the heads of its requests under the rules of these.
@@ -17,17 +17,19 @@ mod head;
 mod host;
 mod length;
 mod request;
+mod request_writer;
 mod response;
 mod trailers;
 mod tunnel;
 
 pub use body::{BodyDecoder, BodySyntaxError, Decoded};
-pub use encode::{LAST_CHUNK, Persistence, ResponseHead, encode_chunk, encode_last_chunk, encode_request, encode_response};
+pub use encode::{LAST_CHUNK, Persistence, ResponseHead, encode_chunk, encode_last_chunk, encode_response};
 pub use from_http2::translate_http2_head;
 pub use head::{HEAD_TOO_SLOW, HeadLimits, MalformedHead};
 pub use host::{InvalidAuthority, check_authority};
 pub use length::BodyLength;
 pub use request::{ReceivedRequest, parse_request};
+pub use request_writer::{InvalidTarget, InvalidText, RequestWriter};
 pub use response::{ReceivedResponse, parse_response};
 pub use trailers::remove_forbidden_trailers;
 pub use tunnel::{Tunnel, TunnelEnd, TunnelIo};

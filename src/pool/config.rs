@@ -9,7 +9,7 @@ use super::entry::{ADDRESS_EXPECTED, RunnerEntry};
 use super::health::HealthConfig;
 use super::sources::{DnsConfig, FileConfig, RegistrationConfig};
 use crate::model::{InvalidValue, human_duration, option_human_duration};
-use crate::runner::http::{HttpRunnerSettings, InvalidAddress, Protocol, RunnerAddress};
+use crate::runner::http::{HttpRunnerSettings, HttpVersion, InvalidAddress, Protocol, RunnerAddress};
 
 /// `[pool]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +17,8 @@ use crate::runner::http::{HttpRunnerSettings, InvalidAddress, Protocol, RunnerAd
 pub struct PoolConfig {
     /// How the balancer speaks to its runners.
     pub protocol: Protocol,
+    /// Which HTTP plain servers are spoken to in: `"1.1"`, or `"2"` in the clear with prior knowledge (RFC 9113 section 3.3), which gRPC needs.
+    pub http: HttpVersion,
     /// The runners, each once: `"host:port"`, or a table with `address`, `weight`, `labels`, `max_in_flight`, `max_connections`, `slots`. A name is
     /// looked up whenever a connection is made.
     pub runners: Vec<RunnerEntry>,
@@ -46,6 +48,7 @@ impl Default for PoolConfig {
     fn default() -> Self {
         Self {
             protocol: Protocol::Agent,
+            http: HttpVersion::Http1,
             runners: Vec::new(),
             connect_timeout: Duration::from_secs(1),
             idle_timeout: None,
@@ -95,6 +98,9 @@ impl PoolConfig {
         let parts =
             [("health", self.health.validate()), ("dns", self.dns.validate()), ("registration", self.registration.validate())];
         invalid.extend(parts.into_iter().flat_map(|(name, values)| values.into_iter().map(|value| value.within(name))));
+        if self.protocol == Protocol::Agent && self.http != HttpVersion::Http1 {
+            invalid.push(InvalidValue::new("http", "\"1.1\" to agents; \"2\" is for protocol = \"plain\""));
+        }
         if self.connect_timeout.is_zero() {
             invalid.push(InvalidValue::new("connect_timeout", "more than 0s"));
         }
@@ -116,6 +122,7 @@ impl PoolConfig {
     pub fn runner_settings(&self, attempt_timeout: Duration) -> HttpRunnerSettings {
         HttpRunnerSettings {
             protocol: self.protocol,
+            http: self.http,
             connect_timeout: self.connect_timeout,
             attempt_timeout,
             idle_timeout: self.idle_timeout.unwrap_or_else(|| self.protocol.default_idle_timeout()),
@@ -138,6 +145,7 @@ mod tests {
     fn what_a_pool_cannot_be_is_named() {
         assert_eq!(PoolConfig::default().validate(), []);
         let config = PoolConfig {
+            http: HttpVersion::Http2,
             runners: vec!["a:1".into(), "a:1".into(), "b".into()],
             connect_timeout: Duration::ZERO,
             idle_timeout: Some(Duration::ZERO),
@@ -145,7 +153,7 @@ mod tests {
             ..PoolConfig::default()
         };
         let keys: Vec<String> = config.validate().into_iter().map(|value| value.key).collect();
-        assert_eq!(keys, ["runners[1]", "runners[2]", "connect_timeout", "idle_timeout", "refusal_statuses"]);
+        assert_eq!(keys, ["runners[1]", "runners[2]", "http", "connect_timeout", "idle_timeout", "refusal_statuses"]);
     }
 
     #[test]

@@ -14,6 +14,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 
+use super::http::StreamedAnswer;
+
 /// Why a body could not be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
@@ -151,11 +153,21 @@ impl Body for RequestBody {
     }
 }
 
-/// The body of an answer: streams from the runner, with whatever must live until its last byte.
+/// The body of an answer: there whole, or streaming from the runner with whatever must live until its last byte.
 pub struct AnswerBody {
-    body: UnsyncBoxBody<Bytes, BodyError>,
+    source: Source,
     /// Told once when the body is over.
     at_end: Option<AtEnd>,
+}
+
+/// Where an answer's body comes from. Most are whole: they need no memory but their bytes.
+enum Source {
+    /// All of it, until it was read.
+    Whole(Bytes),
+    /// The client of HTTP/1.1.
+    Streamed(Box<StreamedAnswer>),
+    /// Anything else.
+    Boxed(UnsyncBoxBody<Bytes, BodyError>),
 }
 
 /// How the reading of a body ended.
@@ -177,15 +189,22 @@ impl AnswerBody {
     where
         B: Body<Data = Bytes, Error = BodyError> + Send + 'static,
     {
-        Self { body: body.boxed_unsync(), at_end: None }
+        Self { source: Source::Boxed(body.boxed_unsync()), at_end: None }
     }
 
-    /// Has it told when the body is over: with its last byte, before that byte is read by anybody. One listener; a later one replaces it.
+    /// Streams what the client of HTTP/1.1 reads.
+    pub(super) const fn streamed(answer: Box<StreamedAnswer>) -> Self {
+        Self { source: Source::Streamed(answer), at_end: None }
+    }
+
+    /// Has it told when the body is over: with its last byte, before that byte is read by anybody. So of a body that is there whole it is told at
+    /// once: its runner has done with it. One listener; a later one replaces it.
     #[must_use]
     pub fn at_end(mut self, tell: impl FnOnce(BodyEnd) + Send + 'static) -> Self {
-        self.at_end = Some(Box::new(tell));
-        if self.body.is_end_stream() {
-            self.is_over(BodyEnd::Complete);
+        if matches!(self.source, Source::Whole(_)) || self.is_end_stream() {
+            tell(BodyEnd::Complete);
+        } else {
+            self.at_end = Some(Box::new(tell));
         }
         self
     }
@@ -198,7 +217,7 @@ impl AnswerBody {
 
     /// All bytes at once.
     pub fn full(bytes: impl Into<Bytes>) -> Self {
-        Self::new(Full::new(bytes.into()).map_err(|never| match never {}))
+        Self { source: Source::Whole(bytes.into()), at_end: None }
     }
 
     /// Nothing.
@@ -217,7 +236,7 @@ impl AnswerBody {
 
 impl fmt::Debug for AnswerBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AnswerBody({:?})", self.body.size_hint())
+        write!(f, "AnswerBody({:?})", self.size_hint())
     }
 }
 
@@ -227,9 +246,14 @@ impl Body for AnswerBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let frame = std::task::ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let frame = std::task::ready!(match &mut this.source {
+            Source::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Source::Streamed(body) => Pin::new(body.as_mut()).poll_frame(cx),
+            Source::Boxed(body) => Pin::new(body).poll_frame(cx),
+        });
         match &frame {
-            Some(Ok(_)) if !this.body.is_end_stream() => {}
+            Some(Ok(_)) if !this.is_end_stream() => {}
             Some(Ok(_)) | None => this.is_over(BodyEnd::Complete),
             Some(Err(_)) => this.is_over(BodyEnd::Broken),
         }
@@ -237,11 +261,19 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        match &self.source {
+            Source::Whole(bytes) => bytes.is_empty(),
+            Source::Streamed(body) => body.is_end_stream(),
+            Source::Boxed(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.source {
+            Source::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Streamed(body) => body.size_hint(),
+            Source::Boxed(body) => body.size_hint(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a runner is: `host:port`.
 
 use std::fmt;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use ::http::HeaderValue;
@@ -21,6 +21,8 @@ pub struct RunnerAddress {
     text: String,
     host: String,
     port: u16,
+    /// The host, if it is no name.
+    ip: Option<IpAddr>,
     header: HeaderValue,
 }
 
@@ -51,6 +53,11 @@ impl RunnerAddress {
     /// The port; never 0.
     pub const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where to connect without looking anything up; `None` for a name.
+    pub(super) fn socket_address(&self) -> Option<SocketAddr> {
+        self.ip.map(|ip| SocketAddr::new(ip, self.port))
     }
 
     /// The address as the value of a `Host` header.
@@ -89,7 +96,8 @@ impl FromStr for RunnerAddress {
             name_or_ipv4(host).map_err(wrong)?
         };
         let header = HeaderValue::from_str(text).map_err(|_| wrong("it has characters that no host has"))?;
-        Ok(Self { text: text.to_owned(), host, port, header })
+        let ip = host.parse().ok();
+        Ok(Self { text: text.to_owned(), host, port, ip, header })
     }
 }
 

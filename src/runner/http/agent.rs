@@ -1,28 +1,28 @@
 //! One attempt on an agent.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{HeaderMap, Request, Response, StatusCode};
-use hyper::body::Incoming;
+use ::http::{HeaderMap, Response, StatusCode};
 
-use super::answer::{AnswerFacts, Ended, drain, read_at_most};
-use super::connections::{Connection, Connections};
+use super::answer::{AnswerFacts, Ended};
+use super::arriving::Arriving;
+use super::connections::Connections;
 use super::exchange::{Exchange, exchange};
-use super::outgoing::{HeldBack, OutgoingBody};
 use super::patience::Patience;
 use super::settings::HttpRunnerSettings;
 use super::{question, request};
 use crate::model::Outcome;
-use crate::protocol::headers::{LOAD, OUTCOME};
+use crate::protocol::headers::{LOAD, OUTCOME, REFUSED};
 use crate::protocol::{Problem, Refusal, RefusalReason};
-use crate::runner::{CallBody, CallError, Refused, RefusedWhy, RunnerCall};
+use crate::runner::{CallError, Refused, RefusedWhy, RunnerCall};
 
 /// The longest problem document that is read.
 const LONGEST_PROBLEM: usize = 64 * 1024;
 
 /// Tries the call on an agent. To one that does not know the function it is introduced, once, and the call is tried again.
 pub(super) async fn attempt(
-    connections: &Connections,
+    connections: &Arc<Connections>,
     settings: &HttpRunnerSettings,
     call: &RunnerCall<'_>,
     connecting: &mut Duration,
@@ -42,40 +42,27 @@ pub(super) async fn attempt(
 }
 
 async fn try_once(
-    connections: &Connections,
+    connections: &Arc<Connections>,
     settings: &HttpRunnerSettings,
     call: &RunnerCall<'_>,
     connecting: &mut Duration,
 ) -> Ended {
-    let head = match request::to_agent(call, connections.address()) {
-        Ok(head) => head,
-        Err(error) => return Ended::Failed(error),
-    };
-    let (request, held_back) = match with_body(head, call.body) {
-        Ok(complete) => complete,
-        Err(error) => return Ended::Failed(error),
-    };
-    let patience = Patience::Asking { call: call.call.id, body: call.body, held_back, interval: settings.attempt_timeout };
-    match exchange(connections, request, patience, connecting).await {
-        Exchange::Answered(response, connection) => read(response, connection, connections, settings).await,
-        Exchange::Unsent { reason, .. } => Ended::Refused(Refused::new(RefusedWhy::Unreachable(reason))),
-        Exchange::Failed(error) => Ended::Failed(error),
+    if !call.body.is_replayable() {
+        return Ended::Failed(body_is_gone());
     }
-}
-
-/// A body that is held goes with the head. One that streams waits for the agent's `100 Continue`, so that a refusal costs no byte of it
-/// and leaves it for the next runner.
-fn with_body(head: Request<()>, body: &CallBody) -> Result<(Request<OutgoingBody>, Option<HeldBack>), CallError> {
-    match body {
-        CallBody::Held(bytes) => Ok((head.map(|()| OutgoingBody::bytes(bytes.clone())), None)),
-        CallBody::Streaming(_) if body.is_replayable() => {
-            let (outgoing, held_back) = OutgoingBody::held_back(body.length());
-            let mut request = head.map(|()| outgoing);
-            request::expect_continue(&mut request);
-            held_back.listen(&mut request);
-            Ok((request, Some(held_back)))
-        }
-        CallBody::Streaming(_) => Err(body_is_gone()),
+    let outgoing = match request::to_agent(call, connections.address()) {
+        Ok(outgoing) => outgoing,
+        Err(error) => return Ended::Failed(error),
+    };
+    let patience = Patience::Asking { call: call.call.id, interval: settings.attempt_timeout };
+    match exchange(connections, outgoing, patience, connecting).await {
+        // On the heap: most answers are read without waiting, and what waiting needs is large.
+        Exchange::Answered(response) => match plain_answer(response) {
+            Ok(response) => Ended::Answered(response),
+            Err(response) => Box::pin(read(response, connections, settings)).await,
+        },
+        Exchange::Unsent { reason } => Ended::Refused(Refused::new(RefusedWhy::Unreachable(reason))),
+        Exchange::Failed(error) => Ended::Failed(error),
     }
 }
 
@@ -90,17 +77,19 @@ fn is_unparsed(status: StatusCode, headers: &HeaderMap) -> bool {
     matches!(status, StatusCode::BAD_REQUEST | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) && !headers.contains_key(LOAD)
 }
 
-/// What the agent's answer means.
-async fn read(
-    response: Response<Incoming>,
-    connection: Connection,
-    connections: &Connections,
-    settings: &HttpRunnerSettings,
-) -> Ended {
+/// The answer of a function, told apart from what has to be looked at: whatever the agent says itself.
+fn plain_answer(response: Response<Arriving>) -> Result<Response<Arriving>, Response<Arriving>> {
+    let headers = response.headers();
+    let is_said = headers.contains_key(OUTCOME) || headers.contains_key(REFUSED) || is_unparsed(response.status(), headers);
+    if is_said { Err(response) } else { Ok(response) }
+}
+
+/// What the agent's own answer means.
+async fn read(response: Response<Arriving>, connections: &Connections, settings: &HttpRunnerSettings) -> Ended {
     let headers = response.headers();
     if let Some(refusal) = Refusal::read(response.status(), headers) {
         let AnswerFacts { load, lost, .. } = AnswerFacts::read(headers);
-        drain(response.into_body(), connection, connections).await;
+        response.into_body().drain().await;
         let Refusal { reason, retry_after } = refusal;
         return Ended::Refused(Refused { why: RefusedWhy::Agent(reason), retry_after, load, lost });
     }
@@ -111,24 +100,21 @@ async fn read(
                 format!("runner {address} could not take the head of the request, and answered {status}: its limits are tighter");
             return Ended::Failed(CallError::new(Outcome::BadRequest, detail));
         }
-        return Ended::Answered(response, connection);
+        return Ended::Answered(response);
     };
     let word = String::from_utf8_lossy(word.as_bytes()).into_owned();
     let outcome = match Outcome::from_word(&word) {
         // The agent accepted a detached call.
-        Some(Outcome::Ok | Outcome::Accepted) => return Ended::Answered(response, connection),
+        Some(Outcome::Ok | Outcome::Accepted) => return Ended::Answered(response),
         Some(outcome) => outcome,
         None => Outcome::Internal,
     };
     let (status, facts) = (response.status(), AnswerFacts::read(headers));
-    let document = tokio::time::timeout(settings.attempt_timeout, read_at_most(response.into_body(), LONGEST_PROBLEM)).await;
+    let document = tokio::time::timeout(settings.attempt_timeout, response.into_body().read_at_most(LONGEST_PROBLEM)).await;
     let problem = match &document {
         Ok(Ok(bytes)) => serde_json::from_slice::<Problem>(bytes).ok(),
         _ => None,
     };
-    if matches!(document, Ok(Ok(_))) {
-        connections.keep(connection);
-    }
     let detail = problem.map_or_else(
         || format!("runner {} answered {status} with the outcome `{word}` and no text that says more", connections.address()),
         |problem| problem.detail().to_owned(),

@@ -4,16 +4,11 @@ use std::time::Duration;
 
 use ::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use ::http::{HeaderMap, Response};
-use bytes::Bytes;
-use http_body::Body as _;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
-use tokio::time::timeout;
 
-use super::connections::{Connection, Connections};
+use super::arriving::Arriving;
 use crate::protocol::headers::{LOAD, LOST, SERVER_TIMING, START};
 use crate::protocol::{LoadReport, LostWarm, ServerTiming, WorkerStart, remove_hop_by_hop, remove_internal};
-use crate::runner::{BodyError, CallError, Refused};
+use crate::runner::{CallError, Refused};
 
 /// What is known beside an answer; in the extensions of every answer of a runner. A plain server says nothing of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,8 +41,8 @@ impl AnswerFacts {
 
 /// How one attempt ended, before it is counted.
 pub(super) enum Ended {
-    /// The call was answered; the body comes over the connection.
-    Answered(Response<Incoming>, Connection),
+    /// The call was answered.
+    Answered(Response<Arriving>),
     /// It ran, or may have, and there is no answer of its function.
     Failed(CallError),
     /// It did not run.
@@ -62,34 +57,6 @@ pub(super) fn clean(headers: &mut HeaderMap) {
     }
     remove_hop_by_hop(headers);
     remove_internal(headers);
-}
-
-/// The longest body of a refusal that is read so that its connection can be used again.
-const LONGEST_DRAINED: usize = 4 * 1024;
-
-/// How long that may take: the body normally came with the head, and no attempt should wait for it.
-const DRAIN_LIMIT: Duration = Duration::from_millis(50);
-
-/// Reads the rest of a refusal and keeps its connection; closes the connection if that is too much.
-pub(super) async fn drain(body: Incoming, connection: Connection, connections: &Connections) {
-    if !body.is_end_stream() {
-        let is_long = usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > LONGEST_DRAINED);
-        if is_long || !matches!(timeout(DRAIN_LIMIT, read_at_most(body, LONGEST_DRAINED)).await, Ok(Ok(_))) {
-            return;
-        }
-    }
-    connections.keep(connection);
-}
-
-/// Reads a body to its end, if that comes within `limit` bytes.
-pub(super) async fn read_at_most(body: Incoming, limit: usize) -> Result<Bytes, BodyError> {
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(BodyError::TooLarge { limit: u64::try_from(limit).unwrap_or(u64::MAX) })
-        }
-        Err(error) => Err(BodyError::connection(error)),
-    }
 }
 
 #[cfg(test)]

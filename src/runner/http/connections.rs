@@ -1,58 +1,23 @@
 //! The connections to one runner: those that are kept for the next call, and the making of new ones.
 //!
-//! One connection carries one call at a time. The one used last is used first, so that the surplus of a burst grows old and goes.
+//! One connection carries one call at a time. The one used last is used first, so that the surplus of a burst grows old and goes. Each worker keeps its
+//! own, since a connection is driven by the runtime that made it: a call wakes no other thread.
 
 use std::collections::VecDeque;
-use std::error::Error;
-use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use ::http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::address::RunnerAddress;
-use super::outgoing::{HeldBack, OutgoingBody};
-use super::record::Record;
-
-/// One open connection. Dropping it closes it at once, whatever it was doing.
-#[derive(Debug)]
-pub(super) struct Connection {
-    sender: SendRequest<OutgoingBody>,
-    /// The task that reads and writes; aborted when the connection is dropped.
-    task: AbortOnDropHandle<()>,
-    /// A body that the runner answered without asking for: the request will never be complete.
-    never_sent: Option<HeldBack>,
-}
-
-impl Connection {
-    /// Sends a request. Dropping the future before it is done spoils the connection: drop that too.
-    pub(super) fn send(
-        &mut self,
-        request: Request<OutgoingBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<OutgoingBody>>>> + use<> {
-        self.sender.try_send_request(request)
-    }
-
-    /// Takes over the body that was held back and not asked for. Until the answer was read, the connection must go on waiting for it.
-    pub(super) fn leave_unsent(&mut self, held_back: Option<HeldBack>) {
-        self.never_sent = held_back;
-    }
-
-    /// Closes the connection; not before the request was sent, if the answer came first (a detached call is answered when it has started).
-    fn retire(self) {
-        if self.never_sent.is_none() && !self.sender.is_ready() && !self.sender.is_closed() {
-            // Without its sender the task ends after this exchange. The tracker waits for it.
-            drop(self.task.detach());
-        }
-    }
-}
+use super::connection::Connection;
+use super::http2::SharedConnection;
+use super::record::{OpenConnection, Record};
+use super::stream::Stream;
+use crate::server::current_worker;
 
 /// Why a connection could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -64,11 +29,14 @@ pub(super) enum ConnectError {
     #[error("could not connect to {address}: {source}")]
     Failed { address: String, source: std::io::Error },
     /// The connection failed before it was used.
-    #[error("could not begin HTTP with {address}: {}", with_causes(source))]
-    Http { address: String, source: hyper::Error },
+    #[error("could not begin HTTP/2 with {address}: {source}")]
+    Http2 { address: String, source: hyper::Error },
+    /// The runner was closed on our side.
+    #[error("{address} was closed on our side")]
+    Closed { address: String },
 }
 
-/// The limits of the connections to one runner.
+/// The limits of the connections to one runner; of the unused ones they hold for each worker.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) connect_timeout: Duration,
@@ -81,29 +49,45 @@ pub(super) struct Limits {
 pub(super) struct Connections {
     address: RunnerAddress,
     limits: Limits,
+    /// By the number of the worker; made when a worker first has a connection.
+    workers: Box<[OnceLock<Box<OfWorker>>]>,
+    /// Waits for all connections, and for the tasks that few of them have, when the runner is closed.
+    tasks: TaskTracker,
+    closing: CancellationToken,
+    record: Arc<Record>,
+}
+
+/// What one worker has.
+#[derive(Debug, Default)]
+pub(super) struct OfWorker {
     /// Protects the unused connections, the oldest first; held for moves of pointers.
     idle: Mutex<Idle>,
-    /// Waits for the tasks of all connections when the runner is closed.
-    tasks: TaskTracker,
-    record: Arc<Record>,
+    /// The one connection to a runner that is spoken to in HTTP/2.
+    pub(super) shared: SharedConnection,
 }
 
 #[derive(Debug, Default)]
 struct Idle {
     kept: VecDeque<(Connection, Instant)>,
     is_closed: bool,
+    /// A task looks after them now and then.
+    is_looked_after: bool,
 }
 
-/// The longest head of an answer, and the most that is read ahead of who reads an answer.
-const READ_BUFFER: usize = 128 * 1024;
+/// Workers are numbered from 1; 0 is every other thread. Beyond the highest number they share, which costs wake-ups and nothing else.
+const WORKERS: usize = 65;
 
-/// How long a connection may have been unused without being looked at again. Servers close connections that are idle for seconds; under
-/// load no connection is idle for long, and none pays for the look.
+/// How long a connection may have been unused without the kernel being asked about it. Servers close connections that are idle for seconds;
+/// under load no connection is idle for long, and none pays for the system call.
 const TRUSTED_FOR: Duration = Duration::from_millis(5);
+
+/// How often unused connections are looked at, so that those that the other side has closed do not hold file descriptors for long.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Connections {
     pub(super) fn new(address: RunnerAddress, limits: Limits, record: Arc<Record>) -> Self {
-        Self { address, limits, idle: Mutex::default(), tasks: TaskTracker::new(), record }
+        let workers = (0..WORKERS).map(|_| OnceLock::new()).collect();
+        Self { address, limits, workers, tasks: TaskTracker::new(), closing: CancellationToken::new(), record }
     }
 
     /// Where they lead.
@@ -111,125 +95,159 @@ impl Connections {
         &self.address
     }
 
-    /// A kept connection that is ready for a request, if there is one. Dropping the future closes it.
-    pub(super) async fn take(&self) -> Option<Connection> {
-        let (connection, since) = self.pop()?;
-        if since.elapsed() >= TRUSTED_FOR {
-            // That the other side has closed may be known to the kernel and not yet to the runtime. The runtime asks the kernel
-            // before this task goes on; then the connection gives the request back instead of losing it.
-            tokio::task::yield_now().await;
-        }
-        Some(connection)
+    /// What the current worker has.
+    pub(super) fn of_worker(&self) -> &OfWorker {
+        self.of(current_worker())
     }
 
-    fn pop(&self) -> Option<(Connection, Instant)> {
-        // What turns out to be closed or too old is retired after the lock.
-        let mut useless = Vec::new();
-        let mut idle = self.lock();
-        let mut position = idle.kept.len();
-        let mut taken = None;
-        while let Some(below) = position.checked_sub(1) {
-            position = below;
-            let Some((connection, since)) = idle.kept.get(position) else { break };
-            if since.elapsed() >= self.limits.idle_timeout {
+    fn of(&self, worker: usize) -> &OfWorker {
+        self.workers[worker % WORKERS].get_or_init(Box::default)
+    }
+
+    /// Whether the runner was closed on our side.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
+    /// A kept connection that the other side has not closed, as far as can be known.
+    pub(super) fn take(&self) -> Option<Connection> {
+        let idle = &self.of_worker().idle;
+        loop {
+            let (connection, since) = lock(idle).kept.pop_back()?;
+            let unused = since.elapsed();
+            if unused >= self.limits.idle_timeout {
                 // All below are older.
-                useless.extend(idle.kept.drain(..=position));
-                break;
+                let old = std::mem::take(&mut lock(idle).kept);
+                drop((connection, old));
+                return None;
             }
-            if connection.sender.is_closed() {
-                useless.extend(idle.kept.remove(position));
-            } else if connection.sender.is_ready() {
-                taken = idle.kept.remove(position);
-                break;
+            if unused < TRUSTED_FOR || connection.stream.is_quiet() {
+                return Some(connection);
             }
-            // Else the last request is still being sent, or its task has yet to see that it is over, which takes microseconds.
         }
-        drop(idle);
-        retire_all(useless);
-        taken
     }
 
     /// Keeps a connection whose exchange is over for the next one, if there is room.
-    pub(super) fn keep(&self, connection: Connection) {
-        if connection.never_sent.is_some() || connection.sender.is_closed() {
+    pub(super) fn keep(self: &Arc<Self>, mut connection: Connection) {
+        if !connection.read.is_empty() {
+            // More than the answer came: whose it is, nobody can say.
             return;
         }
-        let mut useless = Vec::new();
-        let mut idle = self.lock();
-        while idle.kept.front().is_some_and(|(_, since)| since.elapsed() >= self.limits.idle_timeout) {
-            useless.extend(idle.kept.pop_front());
+        connection.let_go_of_memory();
+        let (worker, now) = (connection.worker, Instant::now());
+        let idle = &self.of(worker).idle;
+        // What is not kept is closed after the lock.
+        let mut old = None;
+        let mut locked = lock(idle);
+        if locked.is_closed || self.limits.max_idle == 0 {
+            drop(locked);
+            return;
         }
-        if !idle.is_closed && idle.kept.len() < self.limits.max_idle {
-            idle.kept.push_back((connection, Instant::now()));
-        } else {
-            useless.push((connection, Instant::now()));
+        let is_old = |since: &Instant| now.saturating_duration_since(*since) >= self.limits.idle_timeout;
+        if locked.kept.len() >= self.limits.max_idle || locked.kept.front().is_some_and(|(_, since)| is_old(since)) {
+            old = locked.kept.pop_front();
         }
-        drop(idle);
-        retire_all(useless);
+        locked.kept.push_back((connection, now));
+        let wants_looking_after = !locked.is_looked_after && worker == current_worker();
+        locked.is_looked_after |= wants_looking_after;
+        drop(locked);
+        drop(old);
+        if wants_looking_after {
+            self.look_after(worker);
+        }
     }
 
-    /// Makes a connection. Dropping the future gives it up.
+    /// Closes, now and then, what the other side has closed or what has grown old, as long as there is anything.
+    fn look_after(self: &Arc<Self>, worker: usize) {
+        let (connections, closing) = (Arc::downgrade(self), self.closing.clone());
+        let interval = LOOK_INTERVAL.min(self.limits.idle_timeout).max(Duration::from_millis(10));
+        let looking = async move {
+            loop {
+                sleep(interval).await;
+                let Some(connections) = connections.upgrade() else { return };
+                if !connections.look(worker) {
+                    return;
+                }
+            }
+        };
+        self.tasks.spawn(async move { closing.run_until_cancelled(looking).await });
+    }
+
+    /// Looks once; whether anything is left to be looked after.
+    fn look(&self, worker: usize) -> bool {
+        let mut locked = lock(&self.of(worker).idle);
+        let is_useful = |(connection, since): &(Connection, Instant)| {
+            since.elapsed() < self.limits.idle_timeout && connection.stream.seems_quiet()
+        };
+        let (kept, useless): (Vec<_>, Vec<_>) = std::mem::take(&mut locked.kept).into_iter().partition(is_useful);
+        locked.is_looked_after = !kept.is_empty();
+        let is_left = locked.is_looked_after;
+        locked.kept = kept.into();
+        drop(locked);
+        drop(useless);
+        is_left
+    }
+
+    /// Makes a connection for HTTP/1.1. Dropping the future gives it up.
     pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
+        let (stream, open) = self.open().await?;
+        Ok(Connection::new(stream, current_worker(), open, self.tasks.token()))
+    }
+
+    /// Opens the way for a connection.
+    pub(super) async fn open(&self) -> Result<(Stream, OpenConnection), ConnectError> {
         let address = || self.address.to_string();
         let limit = self.limits.connect_timeout;
         let began = Instant::now();
-        // Looks names up, and tries each address that a name has.
-        let stream = timeout(limit, TcpStream::connect((self.address.host(), self.address.port())))
+        let connecting = async {
+            match self.address.socket_address() {
+                Some(address) => TcpStream::connect(address).await,
+                // Looks the name up, and tries each address that it has.
+                None => TcpStream::connect((self.address.host(), self.address.port())).await,
+            }
+        };
+        let stream = timeout(limit, connecting)
             .await
             .map_err(|_| ConnectError::TimedOut { address: address(), limit })?
             .map_err(|source| ConnectError::Failed { address: address(), source })?;
         // Requests are written whole; waiting to fill a segment only adds latency.
         let _ = stream.set_nodelay(true);
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(READ_BUFFER)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|source| ConnectError::Http { address: address(), source })?;
-        let open = self.record.connected(began.elapsed());
-        let task = self.tasks.spawn(async move {
-            // Its errors reach whoever waits for the answer.
-            let _ = connection.await;
-            drop(open);
-        });
-        Ok(Connection { sender, task: AbortOnDropHandle::new(task), never_sent: None })
+        Ok((Stream::Tcp(stream), self.record.connected(began.elapsed())))
+    }
+
+    /// Runs a task that the close waits for.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
+    }
+
+    /// What runs tasks that the close waits for.
+    pub(super) const fn tasks(&self) -> &TaskTracker {
+        &self.tasks
     }
 
     /// How many are kept.
     pub(super) fn idle_count(&self) -> usize {
-        self.lock().kept.len()
+        self.workers.iter().filter_map(OnceLock::get).map(|of_worker| lock(&of_worker.idle).kept.len()).sum()
     }
 
     /// Closes the kept connections, keeps no more, and waits until every connection has ended.
     pub(super) async fn close(&self) {
-        let kept = {
-            let mut idle = self.lock();
-            idle.is_closed = true;
-            std::mem::take(&mut idle.kept)
-        };
-        retire_all(kept);
+        self.closing.cancel();
+        for worker in 0..WORKERS {
+            let of_worker = self.of(worker);
+            let kept = {
+                let mut idle = lock(&of_worker.idle);
+                idle.is_closed = true;
+                std::mem::take(&mut idle.kept)
+            };
+            drop(kept);
+            of_worker.shared.close();
+        }
         self.tasks.close();
         self.tasks.wait().await;
     }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Idle> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-fn retire_all(connections: impl IntoIterator<Item = (Connection, Instant)>) {
-    for (connection, _) in connections {
-        connection.retire();
-    }
-}
-
-/// An error with its causes, for people: hyper keeps the interesting part in the source.
-pub(super) fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
+fn lock(idle: &Mutex<Idle>) -> std::sync::MutexGuard<'_, Idle> {
+    idle.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,31 +1,33 @@
 //! One request and the head of its answer, over whatever connection there is: the commit point of HTTP.
 //!
-//! hyper gives a request back if its connection had not begun to write it. Then nothing of it can have reached the runner, and it goes to
-//! the next connection: a kept one may have been closed by the runner at any time. Once the writing has begun, the call is committed.
+//! As long as the kernel has taken no byte of a request, nothing of it can have reached the runner, and it goes to the next connection: a kept one
+//! may have been closed by the runner at any time. With the first byte, the call is committed.
 
-use std::error::Error;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::{Request, Response};
-use hyper::body::Incoming;
+use ::http::header::UPGRADE;
+use ::http::{HeaderValue, Response, StatusCode};
 use tokio::time::Instant;
 
-use super::connections::{Connection, Connections, with_causes};
-use super::outgoing::OutgoingBody;
+use super::arriving::Arriving;
+use super::connection::Connection;
+use super::connections::Connections;
+use super::conversation::{Conversation, Lost};
+use super::outgoing::Outgoing;
 use super::patience::Patience;
+use crate::http1::{MalformedHead, ReceivedResponse};
 use crate::model::Outcome;
 use crate::runner::{BodyError, CallError};
 
 /// How an exchange ended.
 pub(super) enum Exchange {
-    /// The runner answered. The answer's body comes over the connection.
-    Answered(Response<Incoming>, Connection),
-    /// Not a byte was written.
+    /// The runner answered.
+    Answered(Response<Arriving>),
+    /// Not a byte was written, or the runner has proved that it took nothing of it. The body is still there.
     Unsent {
-        /// What was to be sent; of its body nothing was read.
-        request: Request<OutgoingBody>,
-        /// Why not.
+        /// Why.
         reason: String,
     },
     /// Something may have been written, and no answer will come.
@@ -39,88 +41,125 @@ enum Age {
     Fresh,
 }
 
-/// Sends `request` over a kept connection, else over a new one, and waits for the head of the answer. What making a connection took is
+/// Sends a request over a kept connection, else over a new one, and waits for the head of the answer. What making a connection took is
 /// added to `connecting`.
 ///
 /// Dropping the future closes the connection.
 pub(super) async fn exchange(
-    connections: &Connections,
-    mut request: Request<OutgoingBody>,
-    mut patience: Patience<'_>,
+    connections: &Arc<Connections>,
+    mut outgoing: Outgoing<'_>,
+    patience: Patience,
     connecting: &mut Duration,
 ) -> Exchange {
     // Ends: every turn but the last uses up a kept connection.
     loop {
-        let (mut connection, age) = match connections.take().await {
+        let (connection, age) = match connections.take() {
             Some(kept) => (kept, Age::Kept),
             None => {
                 let began = Instant::now();
-                let connected = connections.connect().await;
+                // On the heap, as it is rare and large.
+                let connected = Box::pin(connections.connect()).await;
                 *connecting += began.elapsed();
                 match connected {
                     Ok(fresh) => (fresh, Age::Fresh),
-                    Err(error) => return Exchange::Unsent { request, reason: error.to_string() },
+                    Err(error) => return Exchange::Unsent { reason: error.to_string() },
                 }
             }
         };
-        let head = pin!(connection.send(request));
-        let mut error = match patience.wait_for(head, connections).await {
-            Ok(Ok(response)) => {
-                connection.leave_unsent(patience.into_unsent());
-                return Exchange::Answered(response, connection);
+        let mut conversation = Conversation::new(connection, outgoing.sending, outgoing.gives, outgoing.method);
+        let lost = match patience.wait_for(|cx| conversation.poll_head(cx), connections).await {
+            Ok(Ok(head)) => {
+                return match answered(conversation, head, outgoing.upgrade, outgoing.rest, connections) {
+                    Ok(response) => Exchange::Answered(response),
+                    Err(NotOffered) => {
+                        let detail = format!("runner {} switched to a protocol nobody asked for", connections.address());
+                        Exchange::Failed(CallError::new(Outcome::BadAnswer, detail))
+                    }
+                };
             }
-            Ok(Err(error)) => error,
+            Ok(Err(lost)) => lost,
             Err(silent) => return Exchange::Failed(CallError::new(Outcome::RunnerTimeout, silent.detail)),
         };
-        match error.take_message() {
-            Some(unsent) if age == Age::Kept => request = unsent,
-            Some(unsent) => {
-                let reason = format!("the connection was lost before it was used: {}", with_causes(error.error()));
-                return Exchange::Unsent { request: unsent, reason };
+        match lost {
+            Lost::Unused(_) if age == Age::Kept => outgoing.sending = conversation.sending,
+            Lost::Unused(reason) => {
+                return Exchange::Unsent { reason: format!("the connection was lost before it was used: {reason}") };
             }
-            None => return Exchange::Failed(lost(error.error(), connections)),
+            Lost::Used(reason) => return Exchange::Failed(reset(&reason, connections)),
+            Lost::Body(error) => return Exchange::Failed(no_body(&error, connections)),
+            Lost::Malformed(error) => return Exchange::Failed(malformed(&error, connections)),
         }
     }
+}
+
+/// Sends a question over a connection of its own, and waits for the head of the answer.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn ask(
+    connections: &Arc<Connections>,
+    connection: Connection,
+    outgoing: Outgoing<'_>,
+) -> Result<Response<Arriving>, String> {
+    let mut conversation = Conversation::new(connection, outgoing.sending, outgoing.gives, outgoing.method);
+    match poll_fn(|cx| conversation.poll_head(cx)).await {
+        Ok(head) => answered(conversation, head, None, outgoing.rest, connections)
+            .map_err(|NotOffered| "it switched to a protocol nobody asked for".to_owned()),
+        Err(Lost::Unused(reason) | Lost::Used(reason)) => Err(format!("the connection was lost: {reason}")),
+        Err(Lost::Body(error)) => Err(error.to_string()),
+        Err(Lost::Malformed(error)) => Err(format!("it answered with something that is not HTTP: {error}")),
+    }
+}
+
+/// The runner speaks a protocol that it was not offered.
+struct NotOffered;
+
+fn answered(
+    conversation: Conversation<'_>,
+    head: ReceivedResponse,
+    offered: Option<&HeaderValue>,
+    rest: super::outgoing::Rest,
+    connections: &Arc<Connections>,
+) -> Result<Response<Arriving>, NotOffered> {
+    let ReceivedResponse { response, length, persistence } = head;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let is_offered = match (offered, response.headers().get(UPGRADE)) {
+            (Some(offered), Some(chosen)) => offered.as_bytes().trim_ascii().eq_ignore_ascii_case(chosen.as_bytes().trim_ascii()),
+            _ => false,
+        };
+        if !is_offered || !conversation.is_sent() {
+            return Err(NotOffered);
+        }
+        return Ok(response.map(|()| Arriving::Switched(Box::new(conversation.connection))));
+    }
+    Ok(response.map(|()| Arriving::after(conversation, length, persistence, rest, connections)))
 }
 
 /// The outcome of a call whose connection failed when something may have been written.
-fn lost(error: &hyper::Error, connections: &Connections) -> CallError {
-    let address = connections.address();
-    let causes = with_causes(error);
-    if let Some(body) = body_error(error) {
-        let outcome = match body {
-            BodyError::Connection(_) => Outcome::ClientGone,
-            BodyError::TooLarge { .. } => Outcome::BodyTooLarge,
-            BodyError::Cut(_) => Outcome::Internal,
-        };
-        return CallError::new(outcome, format!("the body of the call could not be sent to runner {address}: {body}"));
-    }
-    if error.is_parse_too_large() {
-        return CallError::new(
-            Outcome::AnswerTooLarge,
-            format!("runner {address} answered with a head that is longer than allowed: {causes}"),
-        );
-    }
-    if error.is_parse() {
-        return CallError::new(
-            Outcome::BadAnswer,
-            format!("runner {address} answered with something that is not HTTP: {causes}"),
-        );
-    }
+pub(super) fn reset(reason: &str, connections: &Connections) -> CallError {
     CallError::new(
         Outcome::RunnerReset,
-        format!("the connection to runner {address} was lost after the call was handed over: {causes}"),
+        format!("the connection to runner {} was lost after the call was handed over: {reason}", connections.address()),
     )
 }
 
-/// The error of the request's own body, if it is the cause.
-fn body_error(error: &hyper::Error) -> Option<&BodyError> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(body) = error.downcast_ref() {
-            return Some(body);
-        }
-        cause = error.source();
+/// The outcome of a call whose own body could not be had.
+pub(super) fn no_body(error: &BodyError, connections: &Connections) -> CallError {
+    let outcome = match error {
+        BodyError::Connection(_) => Outcome::ClientGone,
+        BodyError::TooLarge { .. } => Outcome::BodyTooLarge,
+        BodyError::Cut(_) => Outcome::Internal,
+    };
+    CallError::new(outcome, format!("the body of the call could not be sent to runner {}: {error}", connections.address()))
+}
+
+fn malformed(error: &MalformedHead, connections: &Connections) -> CallError {
+    let address = connections.address();
+    if error.status() == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
+        return CallError::new(
+            Outcome::AnswerTooLarge,
+            format!("runner {address} answered with a head that is longer than allowed: {error}"),
+        );
     }
-    None
+    CallError::new(Outcome::BadAnswer, format!("runner {address} answered with something that is not HTTP: {error}"))
 }

@@ -3,21 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::StatusCode;
+use ::http::{Response, StatusCode};
 use async_trait::async_trait;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::address::{InvalidAddress, RunnerAddress};
 use super::answer::{AnswerFacts, Ended, clean};
-use super::answer_body::{Held, StreamedAnswer};
+use super::arriving::Arriving;
 use super::connections::{Connections, Limits};
+use super::http2::Http2Answer;
 use super::leave::{Leave, Way};
 use super::metrics::RunnerMetrics;
 use super::record::{Ending, InFlight, Record};
 use super::settings::{HttpRunnerSettings, Protocol};
-use super::{agent, plain, question, room};
-use crate::model::Outcome;
+use super::{agent, plain, question, room, tunnel};
 use crate::protocol::{AgentStatus, RefusalReason};
 use crate::runner::{
     AnswerBody, Attempt, CallError, Gate, HealthAnswer, HealthQuestion, NoRoom, Probe, Refused, RefusedWhy, Room, Runner,
@@ -121,7 +121,7 @@ impl Runner for HttpRunner {
             self.record.refused(&refused.why);
             return Attempt::Refused(refused);
         };
-        let under_way = UnderWay::begin(&self.connections, &self.record, session);
+        let under_way = UnderWay::begin(&self.record, session);
         let mut connecting = Duration::ZERO;
         let ended = match self.settings.protocol {
             Protocol::Agent => self.try_agent(&call, &mut connecting).await,
@@ -175,7 +175,7 @@ impl Runner for HttpRunner {
                 Err(error) => Err(error),
             },
             HealthQuestion::Connect => question::connect(&self.connections, limit).await.map(|()| StatusCode::OK),
-            HealthQuestion::Get(path) => question::get(&self.connections, path.as_str(), limit).await,
+            HealthQuestion::Get(path) => question::get(&self.connections, self.settings.http, path.as_str(), limit).await,
         };
         match answered {
             Ok(status) if status.is_success() || status.is_redirection() => HealthAnswer::Well(None),
@@ -207,7 +207,6 @@ impl Runner for HttpRunner {
 
 /// An attempt under way. Dropped before its end, it counts as withdrawn.
 struct UnderWay<'a> {
-    connections: &'a Arc<Connections>,
     record: &'a Arc<Record>,
     began: Instant,
     /// What lives as long as the attempt, or as the answer's body; `None` at the end.
@@ -215,8 +214,8 @@ struct UnderWay<'a> {
 }
 
 impl<'a> UnderWay<'a> {
-    fn begin(connections: &'a Arc<Connections>, record: &'a Arc<Record>, session: Session) -> Self {
-        Self { connections, record, began: Instant::now(), lives: Some((record.in_flight(), session)) }
+    fn begin(record: &'a Arc<Record>, session: Session) -> Self {
+        Self { record, began: Instant::now(), lives: Some((record.in_flight(), session)) }
     }
 
     /// Counts the end, and turns it into what the caller sees.
@@ -231,12 +230,7 @@ impl<'a> UnderWay<'a> {
                 Attempt::Refused(refused)
             }
             Ended::Failed(error) => self.fail(error),
-            // We ask for no other protocol; the connection does not speak HTTP any more.
-            Ended::Answered(response, _) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                let address = self.connections.address();
-                self.fail(CallError::new(Outcome::BadAnswer, format!("runner {address} switched to a protocol nobody asked for")))
-            }
-            Ended::Answered(mut response, connection) => {
+            Ended::Answered(mut response) => {
                 let said = match protocol {
                     Protocol::Agent => AnswerFacts::read(response.headers()),
                     Protocol::Plain => AnswerFacts::default(),
@@ -246,15 +240,11 @@ impl<'a> UnderWay<'a> {
                 if let Some(load) = facts.load {
                     self.record.loaded(load);
                 }
-                clean(response.headers_mut());
+                if !matches!(response.body(), Arriving::Switched(_)) {
+                    clean(response.headers_mut());
+                }
                 response.extensions_mut().insert(facts);
-                let held = lives.map(|(in_flight, session)| Held {
-                    connection,
-                    connections: Arc::clone(self.connections),
-                    in_flight,
-                    session,
-                });
-                Attempt::Committed(Ok(response.map(|body| AnswerBody::new(StreamedAnswer::new(body, held)))))
+                Attempt::Committed(Ok(with_body(response, lives)))
             }
         }
     }
@@ -266,6 +256,23 @@ impl<'a> UnderWay<'a> {
         }
         Attempt::Committed(Err(error))
     }
+}
+
+/// The answer with its body, which holds what must live until its end. Of one that came whole, the end was with its head.
+fn with_body(response: Response<Arriving>, lives: Option<(InFlight, Session)>) -> Response<AnswerBody> {
+    let (parts, body) = response.into_parts();
+    let body = match body {
+        Arriving::Whole(bytes) => AnswerBody::full(bytes),
+        Arriving::Streamed(mut body) => {
+            if let Some((in_flight, session)) = lives {
+                body.hold(in_flight, session);
+            }
+            AnswerBody::streamed(body)
+        }
+        Arriving::Http2(incoming) => AnswerBody::new(Http2Answer::new(incoming, lives)),
+        Arriving::Switched(connection) => return tunnel::open(parts, *connection, lives),
+    };
+    Response::from_parts(parts, body)
 }
 
 impl Drop for UnderWay<'_> {

@@ -11,16 +11,23 @@
 //!
 //! Where to start: `http_runner` is the face. `agent` and `plain` run one attempt, each in its protocol: they let `request` write the head,
 //! hand it to `exchange`, and read the answer. `exchange` finds a connection in `connections` and waits for the head as long as `patience`
-//! says. `question` asks an agent something that is no call; `room` asks it for a slot, or how full it is.
+//! says; a `conversation` is the request and the answer on that connection, of which `sending` writes the one half. What comes behind the head is
+//! `arriving`: usually it is there already; else a `streamed_answer`, or a `tunnel`. `question` asks an agent something that is no call; `room` asks
+//! it for a slot, or how full it is. `http2` is the other way to plain servers.
 //!
-//! It knows HTTP/1.1 over TCP only, one call at a time on a connection. It must not import pools or placers.
+//! HTTP/1.1 stands on `http1`, and an exchange is driven by the caller's own future: no task, no channel, no buffer while nothing comes. One
+//! call at a time is on a connection, and a connection stays with its worker. It must not import pools or placers.
 
 mod address;
 mod agent;
 mod answer;
-mod answer_body;
+mod arriving;
+mod connection;
 mod connections;
+mod conversation;
 mod exchange;
+mod finishing;
+mod http2;
 mod http_runner;
 mod leave;
 mod metrics;
@@ -31,7 +38,11 @@ mod question;
 mod record;
 mod request;
 mod room;
+mod sending;
 mod settings;
+mod stream;
+mod streamed_answer;
+mod tunnel;
 
 #[cfg(test)]
 mod tests;
@@ -40,4 +51,5 @@ pub use address::{InvalidAddress, RunnerAddress};
 pub use answer::AnswerFacts;
 pub use http_runner::HttpRunner;
 pub use metrics::RunnerMetrics;
-pub use settings::{HttpRunnerSettings, Protocol};
+pub use settings::{HttpRunnerSettings, HttpVersion, Protocol};
+pub use streamed_answer::StreamedAnswer;

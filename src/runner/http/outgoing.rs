@@ -1,115 +1,83 @@
-//! The body that goes out on a connection: there from the start, or held back until the runner has accepted the call.
+//! A request that is ready to go, over whichever connection there will be.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use ::http::header::{CONNECTION, CONTENT_TYPE, HOST};
+use ::http::{HeaderName, HeaderValue, Method};
+use bytes::{Bytes, BytesMut};
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
-use tokio::sync::{Notify, oneshot};
+use super::address::RunnerAddress;
+use super::conversation::Gives;
+use super::sending::Sending;
+use crate::http1::{BodyLength, InvalidTarget, RequestWriter};
 
-use crate::runner::{BodyError, CallBody, RequestBody};
-
-/// What a connection sends as a body.
-pub(super) enum OutgoingBody {
-    /// There from the start.
-    Ready(RequestBody),
-    /// Comes when the runner has accepted the call.
-    HeldBack {
-        /// Where it will come from.
-        coming: oneshot::Receiver<RequestBody>,
-        /// Its length in bytes, if it is known.
-        length: Option<u64>,
-    },
+/// A request that is ready to go.
+pub(super) struct Outgoing<'a> {
+    pub(super) method: &'a Method,
+    pub(super) sending: Sending,
+    pub(super) gives: Gives<'a>,
+    /// The protocol that is offered to the runner.
+    pub(super) upgrade: Option<&'a HeaderValue>,
+    pub(super) rest: Rest,
 }
 
-impl OutgoingBody {
-    /// These bytes.
-    pub(super) fn bytes(bytes: Bytes) -> Self {
-        Self::Ready(RequestBody::Held(Full::new(bytes)))
-    }
-
-    /// A body of this length that comes when the runner says `100 Continue`; and the side that gives it.
-    pub(super) fn held_back(length: Option<u64>) -> (Self, HeldBack) {
-        let (gives, coming) = oneshot::channel();
-        (Self::HeldBack { coming, length }, HeldBack { accepted: Arc::default(), gives: Some(gives) })
-    }
+/// What becomes of the rest of a request whose answer is over before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Who has answered wants no more: the connection is closed.
+    IsDropped,
+    /// The answer says only that the call has begun, or the rest is in memory anyhow: it is sent.
+    IsSent,
 }
 
-impl Body for OutgoingBody {
-    type Data = Bytes;
-    type Error = BodyError;
+/// Room for the head of a usual request.
+const USUAL_HEAD: usize = 512;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        if let Self::HeldBack { coming, .. } = this {
-            let Ok(body) = ready!(Pin::new(coming).poll(cx)) else {
-                return Poll::Ready(Some(Err(BodyError::Cut(
-                    "the attempt was given up before the runner asked for it".to_owned(),
-                ))));
-            };
-            *this = Self::Ready(body);
-        }
-        match this {
-            Self::Ready(body) => Pin::new(body).poll_frame(cx),
-            Self::HeldBack { .. } => Poll::Pending,
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Ready(body) => body.is_end_stream(),
-            Self::HeldBack { .. } => false,
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Ready(body) => body.size_hint(),
-            Self::HeldBack { length, .. } => length.map_or_else(SizeHint::new, SizeHint::with_exact),
-        }
-    }
+/// A buffer for a head with a short body behind it.
+pub(super) fn buffer(body: usize) -> BytesMut {
+    BytesMut::with_capacity(USUAL_HEAD + body)
 }
 
-/// The side that gives a body which is held back. If it is dropped before, the connection ends with an error.
-#[derive(Debug)]
-pub(super) struct HeldBack {
-    accepted: Arc<Notify>,
-    gives: Option<oneshot::Sender<RequestBody>>,
-}
-
-impl HeldBack {
-    /// Has `100 Continue` heard on the connection that sends `request`.
-    pub(super) fn listen<B>(&self, request: &mut ::http::Request<B>) {
-        let accepted = Arc::clone(&self.accepted);
-        hyper::ext::on_informational(request, move |informational| {
-            if informational.status() == ::http::StatusCode::CONTINUE {
-                accepted.notify_one();
-            }
-        });
+impl<'a> Outgoing<'a> {
+    /// A question to the runner, which may be asked twice.
+    pub(super) fn question(
+        address: &RunnerAddress,
+        method: &'a Method,
+        path: &str,
+        fields: &[(HeaderName, HeaderValue)],
+    ) -> Result<Self, InvalidTarget> {
+        Self::whole(address, method, path, fields, BodyLength::None, &Bytes::new())
     }
 
-    /// Waits for the runner's `100 Continue`; for ever, once the body was given. Safe to drop.
-    pub(super) async fn accepted(&self) {
-        if self.gives.is_none() {
-            return std::future::pending().await;
+    /// A question on a connection of its own, with a document if `body` is not empty.
+    pub(super) fn last_question(
+        address: &RunnerAddress,
+        method: &'a Method,
+        path: &str,
+        body: &Bytes,
+    ) -> Result<Self, InvalidTarget> {
+        let close = (CONNECTION, HeaderValue::from_static("close"));
+        if body.is_empty() {
+            return Self::whole(address, method, path, &[close], BodyLength::None, body);
         }
-        self.accepted.notified().await;
+        let fields = [close, (CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        Self::whole(address, method, path, &fields, BodyLength::Known(body.len() as u64), body)
     }
 
-    /// Whether the body was not given.
-    pub(super) const fn is_holding(&self) -> bool {
-        self.gives.is_some()
-    }
-
-    /// Takes the body of the call and gives it to the connection. Without one the connection ends with an error.
-    pub(super) fn give(&mut self, body: &CallBody) {
-        let Some(gives) = self.gives.take() else { return };
-        let Some(taken) = body.take() else { return };
-        if let Err(unread) = gives.send(taken) {
-            // The connection is gone, and has read nothing.
-            body.give_back(unread);
+    fn whole(
+        address: &RunnerAddress,
+        method: &'a Method,
+        path: &str,
+        fields: &[(HeaderName, HeaderValue)],
+        length: BodyLength,
+        body: &Bytes,
+    ) -> Result<Self, InvalidTarget> {
+        let mut head = buffer(body.len());
+        let mut writer = RequestWriter::begin(&mut head, method, &[path])?;
+        writer.field(&HOST, address.header());
+        for (name, value) in fields {
+            writer.field(name, value);
         }
+        writer.end(length);
+        let sending = Sending::whole(head, body);
+        Ok(Self { method, sending, gives: Gives::Nothing, upgrade: None, rest: Rest::IsDropped })
     }
 }

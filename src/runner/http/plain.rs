@@ -1,49 +1,50 @@
 //! One attempt on a plain HTTP server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::header::RETRY_AFTER;
 use ::http::{HeaderMap, StatusCode};
 
-use super::answer::{Ended, drain};
+use super::answer::Ended;
 use super::connections::Connections;
 use super::exchange::{Exchange, exchange};
-use super::outgoing::OutgoingBody;
 use super::patience::Patience;
-use super::settings::HttpRunnerSettings;
-use super::{agent, request};
+use super::settings::{HttpRunnerSettings, HttpVersion};
+use super::{agent, http2, request};
 use crate::runner::{Refused, RefusedWhy, RunnerCall};
 
 /// Tries the call on a plain server. A body that streams goes at once: a plain server does not say whether it will take the call.
 pub(super) async fn attempt(
-    connections: &Connections,
+    connections: &Arc<Connections>,
     settings: &HttpRunnerSettings,
     call: &RunnerCall<'_>,
     connecting: &mut Duration,
 ) -> Ended {
-    let head = match request::to_plain(call, connections.address()) {
-        Ok(head) => head,
-        Err(error) => return Ended::Failed(error),
-    };
-    let Some(body) = call.body.take() else { return Ended::Failed(agent::body_is_gone()) };
+    if !call.body.is_replayable() {
+        return Ended::Failed(agent::body_is_gone());
+    }
     let patience = Patience::Limited(call.call.function.spec.timeout.saturating_add(settings.attempt_timeout));
-    match exchange(connections, head.map(|()| OutgoingBody::Ready(body)), patience, connecting).await {
-        Exchange::Answered(response, connection) => {
+    let ended = match settings.http {
+        HttpVersion::Http1 => match request::to_plain(call, connections.address()) {
+            Ok(outgoing) => exchange(connections, outgoing, patience, connecting).await,
+            Err(error) => return Ended::Failed(error),
+        },
+        // On the heap, as it is larger than what most use.
+        HttpVersion::Http2 => Box::pin(http2::exchange(connections, call, patience, connecting)).await,
+    };
+    match ended {
+        Exchange::Answered(response) => {
             let (status, headers) = (response.status(), response.headers());
             // Without the body no other runner can be tried: then the client gets what there is.
             if !(is_refusal(status, headers, settings) && call.body.is_replayable()) {
-                return Ended::Answered(response, connection);
+                return Ended::Answered(response);
             }
             let retry_after = retry_after(headers);
-            drain(response.into_body(), connection, connections).await;
+            response.into_body().drain().await;
             Ended::Refused(Refused { why: RefusedWhy::Status(status.as_u16()), retry_after, load: None, lost: None })
         }
-        Exchange::Unsent { request, reason } => {
-            if let OutgoingBody::Ready(unread) = request.into_body() {
-                call.body.give_back(unread);
-            }
-            Ended::Refused(Refused::new(RefusedWhy::Unreachable(reason)))
-        }
+        Exchange::Unsent { reason } => Ended::Refused(Refused::new(RefusedWhy::Unreachable(reason))),
         Exchange::Failed(error) => Ended::Failed(error),
     }
 }

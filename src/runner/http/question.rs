@@ -3,16 +3,18 @@
 //! Each question has a connection of its own, so that it never waits behind a call and never meets a connection that died unnoticed.
 //! All of them may be asked twice without harm.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use ::http::{HeaderValue, Method, Request, StatusCode};
+use ::http::{Method, StatusCode};
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::answer::read_at_most;
-use super::connections::{ConnectError, Connections, with_causes};
-use super::outgoing::OutgoingBody;
+use super::connections::{ConnectError, Connections};
+use super::exchange;
+use super::http2::{self, GetError};
+use super::outgoing::Outgoing;
+use super::settings::HttpVersion;
 use crate::model::{CallId, Function, format_duration};
 
 /// The longest answer to a question.
@@ -45,39 +47,53 @@ impl QuestionError {
 }
 
 /// Asks whether the agent has the call in hand. `Ok` is yes; no, and no answer within `limit`, are errors.
-pub(super) async fn has_call(connections: &Connections, call: CallId, limit: Duration) -> Result<(), QuestionError> {
+pub(super) async fn has_call(connections: &Arc<Connections>, call: CallId, limit: Duration) -> Result<(), QuestionError> {
     confirm(connections, Method::GET, format!("/calls/{call}"), Bytes::new(), limit).await
 }
 
 /// Gives the agent the specification of a function.
-pub(super) async fn introduce(connections: &Connections, function: &Function, limit: Duration) -> Result<(), QuestionError> {
+pub(super) async fn introduce(connections: &Arc<Connections>, function: &Function, limit: Duration) -> Result<(), QuestionError> {
     let path = format!("/functions/{}", function.digest);
     confirm(connections, Method::PUT, path, function.spec.document().into(), limit).await
 }
 
 /// Asks whether the agent takes calls. An answer that is not yes is no.
-pub(super) async fn is_ready(connections: &Connections, limit: Duration) -> Result<bool, QuestionError> {
+pub(super) async fn is_ready(connections: &Arc<Connections>, limit: Duration) -> Result<bool, QuestionError> {
     ask(connections, Method::GET, "/readyz", Bytes::new(), limit).await.map(|(status, _)| status.is_success())
 }
 
 /// Asks a plain server for something, and reads no more of the answer than its head says.
-pub(super) async fn get(connections: &Connections, path: &str, limit: Duration) -> Result<StatusCode, QuestionError> {
+pub(super) async fn get(
+    connections: &Arc<Connections>,
+    http: HttpVersion,
+    path: &str,
+    limit: Duration,
+) -> Result<StatusCode, QuestionError> {
     let failed = |(reason, got)| QuestionError { method: Method::GET, path: path.to_owned(), reason, got };
-    let request =
-        write(connections, &Method::GET, path, Bytes::new()).map_err(|error| failed((error.to_string(), Got::Somewhere)))?;
-    let exchange = async {
-        let mut connection = connections.connect().await.map_err(|error| (error.to_string(), got(&error)))?;
-        let response = connection.send(request).await.map_err(|error| (with_causes(error.error()), Got::Somewhere))?;
-        Ok(response.status())
+    let asking = async {
+        match http {
+            HttpVersion::Http1 => {
+                let outgoing = Outgoing::last_question(connections.address(), &Method::GET, path, &Bytes::new())
+                    .map_err(|error| (error.to_string(), Got::Somewhere))?;
+                let connection = connections.connect().await.map_err(|error| (error.to_string(), got(&error)))?;
+                let answer = exchange::ask(connections, connection, outgoing).await;
+                answer.map(|response| response.status()).map_err(|reason| (reason, Got::Somewhere))
+            }
+            HttpVersion::Http2 => match http2::get(connections, path).await {
+                Ok(response) => Ok(response.status()),
+                Err(GetError::Connect(error)) => Err((error.to_string(), got(&error))),
+                Err(GetError::Failed(reason)) => Err((reason, Got::Somewhere)),
+            },
+        }
     };
-    match timeout(limit, exchange).await {
+    match timeout(limit, asking).await {
         Ok(answered) => answered.map_err(failed),
         Err(_) => Err(failed((format!("it did not answer in {}", format_duration(limit)), Got::Somewhere))),
     }
 }
 
 /// Makes a connection, and closes it.
-pub(super) async fn connect(connections: &Connections, limit: Duration) -> Result<(), QuestionError> {
+pub(super) async fn connect(connections: &Arc<Connections>, limit: Duration) -> Result<(), QuestionError> {
     let wrong = |reason: String, got| QuestionError { method: Method::CONNECT, path: String::new(), reason, got };
     match timeout(limit, connections.connect()).await {
         Ok(Ok(_)) => Ok(()),
@@ -90,17 +106,17 @@ pub(super) async fn connect(connections: &Connections, limit: Duration) -> Resul
 const fn got(error: &ConnectError) -> Got {
     match error {
         ConnectError::Failed { .. } => Got::Nowhere,
-        ConnectError::TimedOut { .. } | ConnectError::Http { .. } => Got::Somewhere,
+        ConnectError::TimedOut { .. } | ConnectError::Http2 { .. } | ConnectError::Closed { .. } => Got::Somewhere,
     }
 }
 
 /// Asks for the agent's status.
-pub(super) async fn status(connections: &Connections, limit: Duration) -> Result<(StatusCode, Bytes), QuestionError> {
+pub(super) async fn status(connections: &Arc<Connections>, limit: Duration) -> Result<(StatusCode, Bytes), QuestionError> {
     ask(connections, Method::GET, "/status", Bytes::new(), limit).await
 }
 
 async fn confirm(
-    connections: &Connections,
+    connections: &Arc<Connections>,
     method: Method,
     path: String,
     body: Bytes,
@@ -114,7 +130,7 @@ async fn confirm(
 }
 
 async fn ask(
-    connections: &Connections,
+    connections: &Arc<Connections>,
     method: Method,
     path: &str,
     body: Bytes,
@@ -122,29 +138,19 @@ async fn ask(
 ) -> Result<(StatusCode, Bytes), QuestionError> {
     let failed = |(reason, got): (String, Got)| QuestionError { method: method.clone(), path: path.to_owned(), reason, got };
     let wrong = |reason: String| failed((reason, Got::Somewhere));
-    let request = write(connections, &method, path, body).map_err(|error| wrong(error.to_string()))?;
-    let exchange = async {
-        let mut connection = connections.connect().await.map_err(|error| (error.to_string(), got(&error)))?;
-        let response = connection.send(request).await.map_err(|error| (with_causes(error.error()), Got::Somewhere))?;
+    let outgoing =
+        Outgoing::last_question(connections.address(), &method, path, &body).map_err(|error| wrong(error.to_string()))?;
+    let asking = async {
+        let connection = connections.connect().await.map_err(|error| (error.to_string(), got(&error)))?;
+        let answer = exchange::ask(connections, connection, outgoing).await;
+        let response = answer.map_err(|reason| (reason, Got::Somewhere))?;
         let status = response.status();
-        let body = read_at_most(response.into_body(), LONGEST_ANSWER).await;
+        let body = response.into_body().read_at_most(LONGEST_ANSWER).await;
         let body = body.map_err(|error| (error.to_string(), Got::Somewhere))?;
         Ok((status, body))
     };
-    match timeout(limit, exchange).await {
+    match timeout(limit, asking).await {
         Ok(answered) => answered.map_err(failed),
         Err(_) => Err(wrong(format!("it did not answer in {}", format_duration(limit)))),
     }
-}
-
-fn write(connections: &Connections, method: &Method, path: &str, body: Bytes) -> Result<Request<OutgoingBody>, ::http::Error> {
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, connections.address().header())
-        .header(CONNECTION, HeaderValue::from_static("close"));
-    if !body.is_empty() {
-        request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json")).header(CONTENT_LENGTH, body.len());
-    }
-    request.body(OutgoingBody::bytes(body))
 }

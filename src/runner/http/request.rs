@@ -1,118 +1,171 @@
-//! Writing the request of an attempt.
+//! Writing the request of an attempt: the client's fields that pass, straight from the call, and those that belong to the hop to the runner.
 
+use std::fmt::Display;
 use std::time::Duration;
 
-use ::http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
-use ::http::uri::PathAndQuery;
-use ::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use ::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, UPGRADE};
+use ::http::{HeaderName, HeaderValue, Method};
 use tokio::time::Instant;
 
 use super::address::RunnerAddress;
-use crate::model::{CallKind, Intent, Outcome};
-use crate::protocol::{format_traceparent, headers, remove_internal};
-use crate::runner::{CallError, RunnerCall};
+use super::conversation::Gives;
+use super::outgoing::{Outgoing, Rest, buffer};
+use super::sending::Sending;
+use crate::http1::{BodyLength, RequestWriter};
+use crate::model::{CallHead, CallKind, Intent, Outcome};
+use crate::protocol::format_traceparent;
+use crate::protocol::headers::{self, INTERNAL_PREFIX};
+use crate::runner::{CallBody, CallError, RunnerCall};
 
-/// The request to an agent, without its body.
+/// The request to an agent. A body that is held goes with the head. One that streams waits for the agent's `100 Continue` (RFC 9110 section 10.1.1), so
+/// that a refusal costs no byte of it and leaves it for the next runner.
 ///
 /// # Errors
 /// The call cannot be written as HTTP, for any runner.
-pub(super) fn to_agent(call: &RunnerCall<'_>, address: &RunnerAddress) -> Result<Request<()>, CallError> {
+pub(super) fn to_agent<'a>(call: &RunnerCall<'a>, address: &RunnerAddress) -> Result<Outgoing<'a>, CallError> {
     let head = &call.call.head;
     let function = &call.call.function;
-    let mut map = common_headers(call, address)?;
-    map.insert(headers::CALL, value(&headers::CALL, &call.call.id.to_string())?);
-    map.insert(headers::ATTEMPT, HeaderValue::from(call.attempt));
-    map.insert(headers::FUNCTION, value(&headers::FUNCTION, function.digest.as_str())?);
+    let mut buffer = buffer(held_length(call.body));
+    let mut writer = begin(&mut buffer, &head.method, &["/call/", function.name().as_str(), &head.rest])?;
+    common_fields(&mut writer, call, address)?;
+    text(&mut writer, &headers::CALL, call.call.id)?;
+    text(&mut writer, &headers::ATTEMPT, call.attempt)?;
+    text(&mut writer, &headers::FUNCTION, function.digest.as_str())?;
     if let Some(deadline) = call.call.deadline {
-        let left = deadline.saturating_duration_since(Instant::now().into_std());
-        map.insert(headers::TIMEOUT, HeaderValue::from(millis(left)));
+        text(&mut writer, &headers::TIMEOUT, millis(deadline.saturating_duration_since(Instant::now().into_std())))?;
     }
     if let Some(room) = call.room {
-        map.insert(headers::ROOM, value(&headers::ROOM, &room.to_string())?);
+        text(&mut writer, &headers::ROOM, room)?;
     }
     if call.call.kind == CallKind::Detached {
-        map.insert(headers::KIND, HeaderValue::from_static(headers::DETACHED));
+        text(&mut writer, &headers::KIND, headers::DETACHED)?;
     }
     if call.call.intent == Intent::HttpRequest {
-        map.insert(headers::INTENT, HeaderValue::from_static(headers::HTTP_REQUEST));
-        map.insert(headers::TARGET, value(&headers::TARGET, &head.original_target)?);
+        text(&mut writer, &headers::INTENT, headers::HTTP_REQUEST)?;
+        text(&mut writer, &headers::TARGET, &head.original_target)?;
     }
-    write(&head.method, format!("/call/{}{}", function.name(), head.rest), map)
+    let gives = match call.body {
+        CallBody::Held(_) => Gives::Nothing,
+        CallBody::Streaming(_) => {
+            text(&mut writer, &EXPECT, "100-continue")?;
+            Gives::AfterContinue(call.body)
+        }
+    };
+    let length = framing(head, call.body.length());
+    writer.end(length);
+    let rest = match call.body {
+        CallBody::Streaming(_) if call.call.kind == CallKind::Sync => Rest::IsDropped,
+        CallBody::Streaming(_) | CallBody::Held(_) => Rest::IsSent,
+    };
+    let sending = match call.body {
+        CallBody::Held(bytes) => Sending::whole(buffer, bytes),
+        CallBody::Streaming(_) => Sending::awaiting(buffer, length),
+    };
+    Ok(Outgoing { method: &head.method, sending, gives, upgrade: None, rest })
 }
 
-/// The request to a plain server, without its body.
+/// The request to a plain server, which does not say whether it will take the call: a body that streams goes at once.
 ///
 /// # Errors
 /// The call cannot be written as HTTP, for any runner.
-pub(super) fn to_plain(call: &RunnerCall<'_>, address: &RunnerAddress) -> Result<Request<()>, CallError> {
+pub(super) fn to_plain<'a>(call: &RunnerCall<'a>, address: &RunnerAddress) -> Result<Outgoing<'a>, CallError> {
     let head = &call.call.head;
-    let path = match head.rest.as_str() {
-        "" => "/".to_owned(),
-        query if query.starts_with('?') => format!("/{query}"),
-        path => path.to_owned(),
+    let mut buffer = buffer(held_length(call.body));
+    let mut writer = begin(&mut buffer, &head.method, &plain_target(head))?;
+    common_fields(&mut writer, call, address)?;
+    if let Some(protocol) = &head.upgrade {
+        writer.field(&CONNECTION, &HeaderValue::from_static("upgrade"));
+        writer.field(&UPGRADE, protocol);
+    }
+    let length = framing(head, call.body.length());
+    writer.end(length);
+    let (sending, gives) = match call.body {
+        CallBody::Held(bytes) => (Sending::whole(buffer, bytes), Gives::Nothing),
+        CallBody::Streaming(_) => (Sending::awaiting(buffer, length), Gives::AfterHead(call.body)),
     };
-    write(&head.method, path, common_headers(call, address)?)
+    Ok(Outgoing { method: &head.method, sending, gives, upgrade: head.upgrade.as_ref(), rest: Rest::IsDropped })
 }
 
-/// Says that the body is sent only after `100 Continue` (RFC 9110 section 10.1.1).
-pub(super) fn expect_continue<B>(request: &mut Request<B>) {
-    request.headers_mut().insert(EXPECT, HeaderValue::from_static("100-continue"));
-}
-
-/// The client's headers, with those that belong to the hop to the runner.
-fn common_headers(call: &RunnerCall<'_>, address: &RunnerAddress) -> Result<HeaderMap, CallError> {
-    let head = &call.call.head;
-    let mut map = head.headers.clone();
-    remove_internal(&mut map);
-    let host = head.authority.as_deref().and_then(|authority| HeaderValue::from_str(authority).ok());
-    map.insert(HOST, host.unwrap_or_else(|| address.header().clone()));
-    map.insert(headers::TRACEPARENT, value(&headers::TRACEPARENT, &format_traceparent(&call.trace))?);
-    // What the client expects of us is between it and us.
-    map.remove(EXPECT);
-    frame(&mut map, &head.method, call.body.length());
-    Ok(map)
-}
-
-/// Announces the body's length, or that it comes in chunks (RFC 9112 section 6). An empty body is announced where the client did so, or
-/// where the method makes a server expect one (RFC 9110 section 8.6).
-fn frame(map: &mut HeaderMap, method: &Method, length: Option<u64>) {
-    match length {
-        Some(0) => {
-            if map.contains_key(CONTENT_LENGTH) || matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
-                map.insert(CONTENT_LENGTH, HeaderValue::from(0_u64));
-            }
-        }
-        Some(length) => {
-            map.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        }
-        None => {
-            map.remove(CONTENT_LENGTH);
-            // hyper would send a GET of unknown length without its body.
-            map.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
+/// The target of a call at a plain server, in parts.
+pub(super) fn plain_target(head: &CallHead) -> [&str; 2] {
+    match head.rest.as_str() {
+        "" => ["/", ""],
+        query if query.starts_with('?') => ["/", query],
+        path => ["", path],
     }
 }
 
-fn write(method: &Method, path: String, map: HeaderMap) -> Result<Request<()>, CallError> {
+/// Whether a field of the client's goes to the runner as it is. Not: what only runpool may say, what we say ourselves, what frames the
+/// message or belongs to the connection, and what the client expects of us.
+pub(super) fn is_passed_on(name: &HeaderName) -> bool {
+    match name.as_str() {
+        "host" | "expect" | "te" | "upgrade" | "connection" | "content-length" | "transfer-encoding" | "keep-alive"
+        | "proxy-connection" | "http2-settings" | "traceparent" | "retry-after-ms" => false,
+        name => !name.starts_with(INTERNAL_PREFIX),
+    }
+}
+
+/// Whether the client takes trailers, which is the one thing that it may say with `TE` (RFC 9110 section 10.1.4).
+pub(super) fn takes_trailers(head: &CallHead) -> bool {
+    head.headers.get(TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"))
+}
+
+/// The client's fields, with those that belong to the hop to the runner.
+fn common_fields(writer: &mut RequestWriter<'_>, call: &RunnerCall<'_>, address: &RunnerAddress) -> Result<(), CallError> {
+    let head = &call.call.head;
+    let is_named = head.authority.as_deref().is_some_and(|authority| writer.text(&HOST, authority).is_ok());
+    if !is_named {
+        writer.field(&HOST, address.header());
+    }
+    for (name, value) in &head.headers {
+        if is_passed_on(name) {
+            writer.field(name, value);
+        }
+    }
+    if takes_trailers(head) && head.upgrade.is_none() {
+        // TE is for this connection alone, and has to be listed as such.
+        writer.field(&CONNECTION, &HeaderValue::from_static("te"));
+        writer.field(&TE, &HeaderValue::from_static("trailers"));
+    }
+    text(writer, &headers::TRACEPARENT, format_traceparent(&call.trace))
+}
+
+/// How the body is announced (RFC 9112 section 6). An empty one is announced where the client did so, or where the method makes a server expect one
+/// (RFC 9110 section 8.6).
+pub(super) fn framing(head: &CallHead, length: Option<u64>) -> BodyLength {
+    match length {
+        Some(0) => {
+            let is_announced =
+                head.headers.contains_key(CONTENT_LENGTH) || matches!(head.method, Method::POST | Method::PUT | Method::PATCH);
+            if is_announced { BodyLength::Known(0) } else { BodyLength::None }
+        }
+        Some(length) => BodyLength::Known(length),
+        None => BodyLength::Chunked,
+    }
+}
+
+fn begin<'b>(buffer: &'b mut bytes::BytesMut, method: &Method, target: &[&str]) -> Result<RequestWriter<'b>, CallError> {
     if *method == Method::CONNECT {
         return Err(unwritable("a CONNECT request cannot be a call"));
     }
-    let target: PathAndQuery =
-        path.parse().map_err(|error| unwritable(format!("`{path}` cannot be the target of a request: {error}")))?;
-    let mut request = Request::new(());
-    *request.method_mut() = method.clone();
-    *request.uri_mut() = Uri::from(target);
-    *request.headers_mut() = map;
-    Ok(request)
+    RequestWriter::begin(buffer, method, target)
+        .map_err(|error| unwritable(format!("`{}` cannot be the target of a request: {error}", target.concat())))
 }
 
-fn value(name: &HeaderName, text: &str) -> Result<HeaderValue, CallError> {
-    HeaderValue::from_str(text).map_err(|error| unwritable(format!("`{text}` cannot be a value of the header {name}: {error}")))
+fn text(writer: &mut RequestWriter<'_>, name: &HeaderName, text: impl Display) -> Result<(), CallError> {
+    writer.text(name, &text).map_err(|error| unwritable(format!("`{text}` cannot be a value of the header {name}: {error}")))
 }
 
 /// A call that no runner could ever be given.
-fn unwritable(detail: impl Into<String>) -> CallError {
+pub(super) fn unwritable(detail: impl Into<String>) -> CallError {
     CallError::new(Outcome::BadRequest, detail)
+}
+
+fn held_length(body: &CallBody) -> usize {
+    match body {
+        CallBody::Held(bytes) => bytes.len().min(super::sending::LONGEST_COPIED),
+        CallBody::Streaming(_) => 0,
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -3,18 +3,17 @@
 //! Unlike other [questions](super::question), these go over kept connections: they are asked often, and an answer that is lost with its
 //! connection harms nobody.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::header::HOST;
-use ::http::{HeaderMap, Method, Request, Response, StatusCode};
-use bytes::Bytes;
-use hyper::body::Incoming;
+use ::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::answer::{AnswerFacts, drain};
-use super::connections::{Connection, Connections};
+use super::answer::AnswerFacts;
+use super::arriving::Arriving;
+use super::connections::Connections;
 use super::exchange::{Exchange, exchange};
-use super::outgoing::OutgoingBody;
+use super::outgoing::Outgoing;
 use super::patience::Patience;
 use crate::model::format_duration;
 use crate::protocol::headers::{BALANCER, LATENCY, ROOM};
@@ -24,18 +23,18 @@ use crate::runner::{NoRoom, Probe, Refused, RefusedWhy, Room, StatusError};
 /// Asks for a slot, and waits for one for `wait`; the agent may take `patience` longer to say so. Dropping the future closes the
 /// connection, which leaves the place in the agent's queue.
 pub(super) async fn ask_room(
-    connections: &Connections,
+    connections: &Arc<Connections>,
     balancer: &BalancerId,
     wait: Duration,
     patience: Duration,
 ) -> Result<Room, NoRoom> {
     let address = || connections.address().to_string();
     let path = format!("/room?wait_ms={}", wait.as_millis());
-    let (response, connection) = get(connections, path, Some(balancer), wait.saturating_add(patience))
+    let response = get(connections, &path, Some(balancer), wait.saturating_add(patience))
         .await
         .map_err(|reason| NoRoom::Unreachable { address: address(), reason })?;
     let (parts, body) = response.into_parts();
-    drain(body, connection, connections).await;
+    body.drain().await;
     let AnswerFacts { load, lost, .. } = AnswerFacts::read(&parts.headers);
     if let Some(Refusal { reason, retry_after }) = Refusal::read(parts.status, &parts.headers) {
         return Err(NoRoom::Refused(Refused { why: RefusedWhy::Agent(reason), retry_after, load, lost }));
@@ -53,13 +52,13 @@ pub(super) async fn ask_room(
 }
 
 /// Asks how full the agent is, which has `patience` to say so.
-pub(super) async fn probe(connections: &Connections, patience: Duration) -> Result<Probe, StatusError> {
+pub(super) async fn probe(connections: &Arc<Connections>, patience: Duration) -> Result<Probe, StatusError> {
     let address = || connections.address().to_string();
-    let (response, connection) = get(connections, "/load".to_owned(), None, patience)
+    let response = get(connections, "/load", None, patience)
         .await
         .map_err(|reason| StatusError::Unreachable { address: address(), reason })?;
     let (parts, body) = response.into_parts();
-    drain(body, connection, connections).await;
+    body.drain().await;
     let AnswerFacts { load, lost, .. } = AnswerFacts::read(&parts.headers);
     let malformed = |reason: String| StatusError::Malformed { address: address(), reason };
     if parts.status != StatusCode::NO_CONTENT {
@@ -75,20 +74,18 @@ fn text<'a>(headers: &'a HeaderMap, name: &::http::HeaderName) -> &'a str {
 }
 
 async fn get(
-    connections: &Connections,
-    path: String,
+    connections: &Arc<Connections>,
+    path: &str,
     balancer: Option<&BalancerId>,
     limit: Duration,
-) -> Result<(Response<Incoming>, Connection), String> {
-    let mut request = Request::builder().method(Method::GET).uri(path).header(HOST, connections.address().header());
-    if let Some(balancer) = balancer {
-        request = request.header(BALANCER, balancer.as_str());
-    }
-    let request = request.body(OutgoingBody::bytes(Bytes::new())).map_err(|error| error.to_string())?;
+) -> Result<Response<Arriving>, String> {
+    let name = balancer.and_then(|balancer| HeaderValue::from_str(balancer.as_str()).ok()).map(|name| (BALANCER, name));
+    let outgoing =
+        Outgoing::question(connections.address(), &Method::GET, path, name.as_slice()).map_err(|error| error.to_string())?;
     let mut connecting = Duration::ZERO;
-    match timeout(limit, exchange(connections, request, Patience::Limited(limit), &mut connecting)).await {
-        Ok(Exchange::Answered(response, connection)) => Ok((response, connection)),
-        Ok(Exchange::Unsent { reason, .. }) => Err(reason),
+    match timeout(limit, exchange(connections, outgoing, Patience::Limited(limit), &mut connecting)).await {
+        Ok(Exchange::Answered(response)) => Ok(response),
+        Ok(Exchange::Unsent { reason }) => Err(reason),
         Ok(Exchange::Failed(error)) => Err(error.detail),
         Err(_) => Err(format!("it did not answer in {}", format_duration(limit))),
     }

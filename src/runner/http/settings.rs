@@ -29,11 +29,25 @@ impl Protocol {
     }
 }
 
+/// Which HTTP is spoken to plain servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HttpVersion {
+    /// HTTP/1.1: one call at a time on a connection.
+    #[default]
+    #[serde(rename = "1.1")]
+    Http1,
+    /// HTTP/2 in the clear, with prior knowledge (RFC 9113 section 3.3): all calls of a worker on one connection. For gRPC.
+    #[serde(rename = "2")]
+    Http2,
+}
+
 /// The settings of an [`HttpRunner`](super::HttpRunner).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HttpRunnerSettings {
     /// Agent or plain.
     pub protocol: Protocol,
+    /// Which HTTP a plain server is spoken to in. Agents are spoken to in HTTP/1.1.
+    pub http: HttpVersion,
     /// Who asks agents for room: this process, unless it is several balancers.
     pub balancer: BalancerId,
     /// How long making a connection may take, name look-up included. Then the attempt is refused.
@@ -61,6 +75,7 @@ impl HttpRunnerSettings {
     pub fn new(protocol: Protocol) -> Self {
         Self {
             protocol,
+            http: HttpVersion::Http1,
             balancer: this_process(),
             connect_timeout: Duration::from_secs(1),
             attempt_timeout: Duration::from_secs(5),

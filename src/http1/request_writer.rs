@@ -1,0 +1,109 @@
+//! Writing the head of a request, piece by piece: its fields come from several places, and none of them is copied into a map first.
+
+use std::fmt::{Display, Write as _};
+
+use bytes::{BufMut as _, BytesMut};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, Method};
+
+use super::encode::{put_field, put_framing};
+use super::length::BodyLength;
+
+/// The head of a request that is being written. What frames the body is written by [`end`](Self::end) alone.
+#[derive(Debug)]
+pub struct RequestWriter<'b> {
+    into: &'b mut BytesMut,
+}
+
+/// The target has a space, a control character or a fragment: written, it would be another request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it has a space, a control character or a fragment")]
+pub struct InvalidTarget;
+
+/// The text has characters that no value of a field has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it has characters that no value of a header has")]
+pub struct InvalidText;
+
+impl<'b> RequestWriter<'b> {
+    /// Begins a request for the target whose parts these are: a path with its query, or `*` (RFC 9112 section 3.2).
+    ///
+    /// # Errors
+    /// The target cannot be written. Then nothing was.
+    pub fn begin(into: &'b mut BytesMut, method: &Method, target: &[&str]) -> Result<Self, InvalidTarget> {
+        let is_fine = |byte: u8| byte > b' ' && byte != 0x7f && byte != b'#';
+        if !target.iter().all(|part| part.bytes().all(is_fine)) {
+            return Err(InvalidTarget);
+        }
+        into.put_slice(method.as_str().as_bytes());
+        into.put_u8(b' ');
+        for part in target {
+            into.put_slice(part.as_bytes());
+        }
+        into.put_slice(b" HTTP/1.1\r\n");
+        Ok(Self { into })
+    }
+
+    /// Writes a field, unless it would frame the body.
+    pub fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
+        if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING {
+            put_field(self.into, name.as_str(), value.as_bytes());
+        }
+    }
+
+    /// Writes a field with this text as its value.
+    ///
+    /// # Errors
+    /// The text is more than visible ASCII characters, spaces and tabs (RFC 9110 section 5.5). Then nothing was written.
+    pub fn text(&mut self, name: &HeaderName, text: impl Display) -> Result<(), InvalidText> {
+        let before = self.into.len();
+        self.into.put_slice(name.as_str().as_bytes());
+        self.into.put_slice(b": ");
+        let value = self.into.len();
+        let written = write!(self.into, "{text}");
+        let is_fine = |byte: &u8| *byte == b'\t' || (b' '..0x7f).contains(byte);
+        if written.is_err() || !self.into[value..].iter().all(is_fine) {
+            self.into.truncate(before);
+            return Err(InvalidText);
+        }
+        self.into.put_slice(b"\r\n");
+        Ok(())
+    }
+
+    /// Ends the head, with what frames a body of this length.
+    pub fn end(self, length: BodyLength) {
+        put_framing(self.into, length);
+        self.into.put_slice(b"\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::header::{ACCEPT, HOST};
+
+    #[test]
+    fn a_request_is_its_line_its_fields_and_its_framing() {
+        let mut into = BytesMut::new();
+        let mut writer = RequestWriter::begin(&mut into, &Method::POST, &["/call/", "greet", "?a=%20"]).unwrap();
+        writer.text(&HOST, "a:1").unwrap();
+        writer.field(&ACCEPT, &HeaderValue::from_static("*/*"));
+        writer.field(&CONTENT_LENGTH, &HeaderValue::from_static("99"));
+        writer.end(BodyLength::Known(3));
+        assert_eq!(into, "POST /call/greet?a=%20 HTTP/1.1\r\nhost: a:1\r\naccept: */*\r\ncontent-length: 3\r\n\r\n");
+    }
+
+    #[test]
+    fn nothing_that_is_written_can_become_two_requests() {
+        let mut into = BytesMut::new();
+        for target in ["/a b", "/a\r\nx: y", "/a#b", "/\0", "/\u{7f}"] {
+            assert_eq!(RequestWriter::begin(&mut into, &Method::GET, &[target]).unwrap_err(), InvalidTarget, "{target:?}");
+        }
+        let mut writer = RequestWriter::begin(&mut into, &Method::GET, &["/"]).unwrap();
+        for text in ["a\r\nb: c", "a\nb", "\0", "naïve"] {
+            assert_eq!(writer.text(&HOST, text), Err(InvalidText), "{text:?}");
+        }
+        writer.end(BodyLength::None);
+        assert_eq!(into, "GET / HTTP/1.1\r\n\r\n");
+    }
+}

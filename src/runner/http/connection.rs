@@ -1,0 +1,108 @@
+//! One open connection, and how it is read: without a buffer of its own as long as nothing comes.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::record::OpenConnection;
+use super::stream::Stream;
+
+/// How much is read at once into the memory of the thread.
+const SCRATCH: usize = 16 * 1024;
+
+/// The largest buffer that a long body is read into.
+const LARGEST_READ: usize = 64 * 1024;
+
+thread_local! {
+    /// Where a read lands whose length is not known before: a thousand calls that wait for their answers share it. What has come is
+    /// copied to memory of exactly its length, which for an answer of usual length costs less than a buffer for each connection.
+    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+}
+
+/// One open connection. Dropping it closes it at once, whatever it was doing.
+///
+/// It can be read and written past HTTP, which is what a tunnel does. The fields are dropped in this order: who waits for the connection's end
+/// finds it closed and counted.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    /// What was read and not used yet. Without memory when empty.
+    pub(super) read: BytesMut,
+    /// The worker whose runtime drives the stream.
+    pub(super) worker: usize,
+    /// Counted as open.
+    _open: OpenConnection,
+    /// Waited for when the runner is closed.
+    _token: TaskTrackerToken,
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream, worker: usize, open: OpenConnection, token: TaskTrackerToken) -> Self {
+        Self { stream, read: BytesMut::new(), worker, _open: open, _token: token }
+    }
+
+    /// Reads more, of which `expected` bytes are certain to come; 0 if that is not known. Returns how many came; none at the end.
+    pub(super) fn poll_read_more(&mut self, cx: &mut Context<'_>, expected: u64) -> Poll<io::Result<usize>> {
+        let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(LARGEST_READ);
+        if expected > SCRATCH {
+            self.read.reserve(expected);
+            let polled = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read);
+            if polled.is_pending() {
+                self.let_go_of_memory();
+            }
+            return polled;
+        }
+        LANDING.with_borrow_mut(|landing| {
+            let mut buffer = ReadBuf::new(landing);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            let filled = buffer.filled();
+            if self.read.is_empty() {
+                self.read = BytesMut::from(filled);
+            } else {
+                self.read.extend_from_slice(filled);
+            }
+            Poll::Ready(Ok(filled.len()))
+        })
+    }
+
+    /// Gives up the memory of the buffer, which a part of an answer may share, if it holds nothing.
+    pub(super) fn let_go_of_memory(&mut self) {
+        if self.read.is_empty() {
+            self.read = BytesMut::new();
+        }
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
