@@ -93,19 +93,24 @@ fn refusal(malformed: &MalformedHead) -> Response<Bytes> {
 
 /// The next connection, when there is room for one. `None` never comes while the semaphore is open.
 async fn accept(listener: &TcpListener, rules: &Rules) -> Option<(TcpStream, Peer, Place)> {
-    let permit = Arc::clone(&rules.places).acquire_owned().await.ok()?;
+    loop {
+        let permit = Arc::clone(&rules.places).acquire_owned().await.ok()?;
+        let (stream, address) = next_connection(listener).await;
+        let Some(place) = rules.place_of(address.ip(), permit) else {
+            tracing::debug!(%address, "closed a connection: its client has as many as it may");
+            continue;
+        };
+        // Answers are written whole; waiting to fill a segment only adds latency.
+        let _ = stream.set_nodelay(true);
+        return Some((stream, Peer { address }, place));
+    }
+}
+
+/// The next connection, whether there is room for it or not.
+async fn next_connection(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => {
-                let Some(place) = rules.place_of(address.ip(), permit) else {
-                    tracing::debug!(%address, "closed a connection: its client has as many as it may");
-                    // The permit went with it; the next turn takes one.
-                    return Box::pin(accept(listener, rules)).await;
-                };
-                // Answers are written whole; waiting to fill a segment only adds latency.
-                let _ = stream.set_nodelay(true);
-                return Some((stream, Peer { address }, place));
-            }
+            Ok(accepted) => return accepted,
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(%error, "could not accept a connection; pausing");
