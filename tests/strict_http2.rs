@@ -16,5 +16,7 @@ mod case;
 mod floods;
 #[path = "strict_http2/framing.rs"]
 mod framing;
+#[path = "strict_http2/h2spec.rs"]
+mod h2spec;
 #[path = "strict_http2/heads.rs"]
 mod heads;

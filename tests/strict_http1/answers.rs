@@ -52,6 +52,7 @@ fn judge(bench: &Bench, rows: Vec<Row>) {
     let count = rows.len();
     let mut failures = Vec::new();
     for row in rows {
+        println!("{} ({})", row.name, row.source);
         let mut script = vec![Step::ReadBody, Step::Write(row.bytes.clone())];
         // One that closes after a whole answer makes a race of the next request, which may go out before the end is seen.
         if !row.may_be_whole() {

@@ -169,6 +169,7 @@ impl Bench {
     }
 
     fn failure(&self, case: &Case) -> Option<String> {
+        println!("{} ({})", case.name, case.source);
         let outcome = self.run(case);
         self.runner.answer_fine();
         let reasons: Vec<String> = match outcome {

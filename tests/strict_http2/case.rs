@@ -124,6 +124,7 @@ pub fn judge(bench: &Bench, cases: Vec<Case>) {
 }
 
 fn failure(bench: &Bench, case: &Case) -> Option<String> {
+    println!("{} ({})", case.name, case.source);
     bench.runner.take();
     let mut client = Frames::connect(bench.lb.front(), &[]);
     client.send(&case.frames);
