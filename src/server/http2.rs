@@ -5,7 +5,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::connection::Surroundings;
 use super::http2_answer::Answers;
+use super::http2_trailers::TrailersWatch;
 use super::request_body::RequestBody;
 use super::stream::Stream;
 use crate::http1::translate_http2_head;
@@ -29,6 +30,7 @@ use crate::http1::translate_http2_head;
 struct Begun {
     read: Bytes,
     stream: Stream,
+    trailers: TrailersWatch,
 }
 
 /// The window of one stream, and of a connection (Envoy's guide for edge proxies has the same).
@@ -81,7 +83,8 @@ where
             Ok::<_, Infallible>(answer)
         }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(Begun { read, stream }), service));
+    let mut connection =
+        pin!(builder.serve_connection(TokioIo::new(Begun { read, stream, trailers: TrailersWatch::new() }), service));
     let leaves = async {
         tokio::select! {
             () = around.closing.cancelled() => {}
@@ -155,12 +158,15 @@ impl Streams {
 impl AsyncRead for Begun {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buffer.filled().len();
         if this.read.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buffer);
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buffer))?;
+        } else {
+            let length = this.read.len().min(buffer.remaining());
+            buffer.put_slice(&this.read[..length]);
+            this.read.advance(length);
         }
-        let length = this.read.len().min(buffer.remaining());
-        buffer.put_slice(&this.read[..length]);
-        this.read.advance(length);
+        this.trailers.see(&buffer.filled()[before..]).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         Poll::Ready(Ok(()))
     }
 }

@@ -16,6 +16,8 @@ mod connection;
 mod exchange;
 mod http2;
 mod http2_answer;
+mod http2_block;
+mod http2_trailers;
 mod limits;
 mod request_body;
 #[expect(clippy::module_inception, reason = "the floor is named for what it does, and this is what does it")]
