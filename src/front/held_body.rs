@@ -107,7 +107,8 @@ where
     if announced.lower() > limit {
         return Err(HoldError::TooLarge { limit });
     }
-    if announced.exact() == Some(0) {
+    // Of HTTP/2 a body may be announced as empty and come: that is looked at before anything is placed.
+    if announced.exact() == Some(0) && body.is_end_stream() {
         return Ok(CallBody::empty());
     }
     let mut body = Box::pin(body);

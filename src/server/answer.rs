@@ -87,6 +87,7 @@ where
         left: length.exact(),
         owes_line: false,
         has_ended: false,
+        is_cut: false,
         keeps_body: tunnel.is_some(),
     };
     let mut patience = Patience::new(around, asked.until, watch);
@@ -96,6 +97,10 @@ where
     })
     .await;
     if sent.is_err() {
+        if length == BodyLength::UntilClose {
+            // The end of the connection would pass for the end of the body.
+            wire.lock().stream.reset_at_end();
+        }
         return Sent::Cut;
     }
     if let Some(end) = tunnel.and_then(|tunnel| tunnel.take()) {
@@ -141,6 +146,8 @@ struct Sending {
     owes_line: bool,
     /// No more is asked of the body.
     has_ended: bool,
+    /// The body is no whole one: the connection ends when what came of it was written.
+    is_cut: bool,
     /// The body stays when it has ended: a tunnel follows.
     keeps_body: bool,
 }
@@ -154,24 +161,30 @@ impl Sending {
     {
         self.has_ended |= self.length.is_empty();
         loop {
-            while !self.has_ended && self.data.is_empty() && self.out.len() < COLLECTED {
+            while !self.has_ended && !self.is_cut && self.data.is_empty() && self.out.len() < COLLECTED {
                 let Some(frames) = body.as_mut().as_pin_mut() else { break };
-                match frames.poll_frame(cx) {
+                let result = match frames.poll_frame(cx) {
                     Poll::Pending => break,
-                    Poll::Ready(None) => self.end(None)?,
-                    // Whoever made the body has told what happened. The client sees a body that is cut.
-                    Poll::Ready(Some(Err(_))) => return Poll::Ready(Err(())),
+                    Poll::Ready(None) => self.end(None),
+                    // Whoever made the body has told what happened.
+                    Poll::Ready(Some(Err(_))) => Err(()),
                     Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                        Ok(data) => self.take(data)?,
-                        Err(frame) => self.end(frame.into_trailers().ok())?,
+                        Ok(data) => self.take(data),
+                        Err(frame) => self.end(frame.into_trailers().ok()),
                     },
-                }
+                };
+                // What came before goes out: a client that got nothing would take its call for one that was never begun, and might make it again.
+                self.is_cut |= result.is_err();
             }
-            if self.has_ended && !self.keeps_body {
+            if (self.has_ended && !self.keeps_body) || self.is_cut {
                 body.set(None);
             }
             if self.is_flushed() {
-                return if self.has_ended { Poll::Ready(Ok(())) } else { Poll::Pending };
+                return match (self.is_cut, self.has_ended) {
+                    (true, _) => Poll::Ready(Err(())),
+                    (false, true) => Poll::Ready(Ok(())),
+                    (false, false) => Poll::Pending,
+                };
             }
             match wire.lock().poll_write(cx, &mut self.out, &mut self.data) {
                 Poll::Ready(Ok(_)) => {}

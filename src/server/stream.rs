@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -22,6 +23,14 @@ impl Stream {
                 Ok(error) => error,
                 Err(error) => Some(error),
             },
+        }
+    }
+
+    /// Has the connection reset when it is closed. What was written and not sent yet is lost.
+    pub(super) fn reset_at_end(&self) {
+        match self {
+            // Fails only if the connection is gone.
+            Self::Tcp(stream) => drop(socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::case::{Bench, get};
 use crate::support::recorder::{SENTINEL, Step};
-use crate::support::wire::{Answer, Fault, Framing};
+use crate::support::wire::{Answer, Ended, Fault, Framing};
 
 /// What the client may get.
 enum Gets {
@@ -361,6 +361,20 @@ fn an_answer_without_an_end_of_its_own_gets_one() {
     wire.send("GET /x HTTP/1.0\r\nhost: a\r\n\r\n");
     let answer = wire.answer("GET").unwrap();
     assert_eq!((answer.framing, answer.text().as_str()), (Framing::UntilClose, "hello"));
+}
+
+#[test]
+fn a_cut_answer_to_a_client_of_1_0_is_a_reset() {
+    let bench = Bench::start();
+    bench.runner.script(vec![
+        Step::ReadBody,
+        Step::Write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n".into()),
+        Step::Close,
+    ]);
+    let mut wire = bench.connect();
+    wire.send("GET /x HTTP/1.0\r\nhost: a\r\n\r\n");
+    // Its end has no other sign than that of the connection.
+    assert_eq!(wire.rest().1, Ended::Reset);
 }
 
 #[test]

