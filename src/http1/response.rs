@@ -72,6 +72,8 @@ fn answer_length(
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if has_no_body {
+        // Nothing is read by it, but it goes on to the client.
+        content_length(headers)?;
         return Ok((BodyLength::None, persistence));
     }
     if headers.contains_key(TRANSFER_ENCODING) {

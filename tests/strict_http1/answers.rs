@@ -344,6 +344,32 @@ fn what_a_runner_sends_beyond_its_answer_is_nobodys_answer() {
 }
 
 #[test]
+fn a_length_that_is_only_told_is_a_length_too() {
+    let bench = Bench::start();
+    for lines in [
+        "content-length: x",
+        "content-length: +5",
+        "content-length: 5, 6",
+        "content-length: 5\r\ncontent-length: 6",
+        "content-length:",
+    ] {
+        for (method, status) in [("HEAD", "200 OK"), ("GET", "304 Not Modified")] {
+            bench.runner.script(vec![
+                Step::ReadBody,
+                Step::Write(format!("HTTP/1.1 {status}\r\n{lines}\r\n\r\n").into()),
+                Step::Close,
+            ]);
+            let mut wire = bench.connect();
+            wire.send(format!("{method} /x HTTP/1.1\r\nhost: a\r\n\r\n"));
+            // A malformed one is a fault of the answer in the eyes of this reader.
+            let answer = wire.answer(method).unwrap_or_else(|fault| panic!("{method} {lines:?}: {fault:?}"));
+            let is_dropped = !answer.head.fields.has("content-length");
+            assert!(answer.status == 502 || is_dropped, "{method} {lines:?}: {answer:?}");
+        }
+    }
+}
+
+#[test]
 fn an_answer_without_an_end_of_its_own_gets_one() {
     let bench = Bench::start();
     bench.runner.script(vec![Step::ReadBody, Step::Write("HTTP/1.1 200 OK\r\n\r\nhello".into()), Step::Close]);

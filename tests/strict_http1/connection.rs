@@ -177,6 +177,42 @@ fn an_answer_that_the_runner_gives_early_ends_the_upload_and_reaches_the_client(
     }
 }
 
+/// Whoever answered early may read on or not: the next request must not be read as the rest of a body, on either side.
+#[test]
+fn an_answer_before_the_body_is_over_leaves_no_connection_out_of_step() {
+    let bench = Bench::start();
+    let answers = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly";
+    for (script, rest) in [
+        (vec![Step::Write(answers.into())], Some(900_000)),
+        (vec![Step::Write(answers.into())], None),
+        (vec![Step::Write(answers.into()), Step::ReadBody], Some(900_000)),
+        (vec![Step::Write(answers.into()), Step::Close], Some(900_000)),
+        (vec![Step::Write(answers.into()), Step::Close], None),
+    ] {
+        bench.runner.script(script.clone());
+        let mut wire = bench.connect();
+        wire.send(format!("POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n{}", "x".repeat(100_000)));
+        let answer = wire.answer("POST").unwrap();
+        assert_eq!((answer.status, answer.text()), (200, "early".to_owned()), "{script:?}");
+        if let Some(rest) = rest {
+            wire.send(vec![b'x'; rest]);
+            wire.send("GET /again HTTP/1.1\r\nhost: a\r\n\r\n");
+            match wire.answer("GET") {
+                Ok(answer) => assert_eq!((answer.status, answer.text()), (200, "ok".to_owned()), "{script:?}"),
+                Err(fault) => assert!(matches!(fault, Fault::Nothing(Ended::Closed | Ended::Reset)), "{script:?}: {fault:?}"),
+            }
+        }
+        drop(wire);
+        for _ in 0..5 {
+            bench.sentinel().unwrap();
+        }
+        for arrived in bench.runner.take() {
+            assert_eq!(arrived.fault, None, "{script:?}: {arrived:?}");
+            assert!(arrived.body.iter().all(|byte| *byte == b'x'), "{script:?}: a request became a part of a body");
+        }
+    }
+}
+
 #[test]
 fn a_refused_upload_gets_its_answer_although_the_client_sends_on() {
     let bench = Bench::with("max_body = \"1MiB\"", "");
