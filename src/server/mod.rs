@@ -7,7 +7,8 @@
 //! the connection ([`RequestBody`]), so that the answer arrives and the connection can be used again.
 //!
 //! HTTP/1.1 is ours, on the rules of `http1`: `connection` is the life of a connection, `exchange` one request and its answer, `answer` the sending of that, `wire`
-//! the bytes, `watch` the clock. HTTP/2 is hyper's (`http2`). `workers` are the threads that connections live on.
+//! the bytes, `watch` the clock. HTTP/2 is hyper's (`http2`), with what hyper leaves to us: heads under the same rules, clients that take nothing (`http2_answer`),
+//! trailers with pseudo-headers (`http2_trailers`, `http2_block`). `workers` are the threads that connections live on.
 
 mod accept;
 mod answer;
