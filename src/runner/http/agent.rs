@@ -56,11 +56,9 @@ async fn try_once(
     };
     let patience = Patience::Asking { call: call.call.id, interval: settings.attempt_timeout };
     match exchange(connections, outgoing, patience, connecting).await {
-        // On the heap: most answers are read without waiting, and what waiting needs is large.
-        Exchange::Answered(response) => match plain_answer(response) {
-            Ok(response) => Ended::Answered(response),
-            Err(response) => Box::pin(read(response, connections, settings)).await,
-        },
+        // On the heap, as it is rare and large.
+        Exchange::Answered(response) if is_said_by_agent(&response) => Box::pin(read(response, connections, settings)).await,
+        Exchange::Answered(response) => Ended::Answered(response),
         Exchange::Unsent { reason } => Ended::Refused(Refused::new(RefusedWhy::Unreachable(reason))),
         Exchange::Failed(error) => Ended::Failed(error),
     }
@@ -77,11 +75,10 @@ fn is_unparsed(status: StatusCode, headers: &HeaderMap) -> bool {
     matches!(status, StatusCode::BAD_REQUEST | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) && !headers.contains_key(LOAD)
 }
 
-/// The answer of a function, told apart from what has to be looked at: whatever the agent says itself.
-fn plain_answer(response: Response<Arriving>) -> Result<Response<Arriving>, Response<Arriving>> {
+/// Whether an answer has to be looked at, since the agent may have made it itself.
+fn is_said_by_agent(response: &Response<Arriving>) -> bool {
     let headers = response.headers();
-    let is_said = headers.contains_key(OUTCOME) || headers.contains_key(REFUSED) || is_unparsed(response.status(), headers);
-    if is_said { Err(response) } else { Ok(response) }
+    headers.contains_key(OUTCOME) || headers.contains_key(REFUSED) || is_unparsed(response.status(), headers)
 }
 
 /// What the agent's own answer means.

@@ -17,7 +17,7 @@ use super::connections::Connections;
 use super::conversation::{Conversation, Lost};
 use super::outgoing::Outgoing;
 use super::patience::Patience;
-use crate::http1::{MalformedHead, ReceivedResponse};
+use crate::http1::{MalformedHead, Persistence, ReceivedResponse};
 use crate::model::Outcome;
 use crate::runner::{BodyError, CallError};
 
@@ -103,8 +103,11 @@ pub(super) async fn ask(
 ) -> Result<Response<Arriving>, String> {
     let mut conversation = Conversation::new(connection, outgoing.sending, outgoing.gives, outgoing.method);
     match poll_fn(|cx| conversation.poll_head(cx)).await {
-        Ok(head) => answered(conversation, head, None, outgoing.rest, connections)
-            .map_err(|NotOffered| "it switched to a protocol nobody asked for".to_owned()),
+        // It was said to be the last.
+        Ok(head) => {
+            answered(conversation, ReceivedResponse { persistence: Persistence::Close, ..head }, None, outgoing.rest, connections)
+                .map_err(|NotOffered| "it switched to a protocol nobody asked for".to_owned())
+        }
         Err(Lost::Unused(reason) | Lost::Used(reason)) => Err(format!("the connection was lost: {reason}")),
         Err(Lost::Body(error)) => Err(error.to_string()),
         Err(Lost::Malformed(error)) => Err(format!("it answered with something that is not HTTP: {error}")),

@@ -12,7 +12,7 @@ use super::address::{InvalidAddress, RunnerAddress};
 use super::answer::{AnswerFacts, Ended, clean};
 use super::arriving::Arriving;
 use super::connections::{Connections, Limits};
-use super::http2::Http2Answer;
+use super::http2_body::Http2Answer;
 use super::leave::{Leave, Way};
 use super::metrics::RunnerMetrics;
 use super::record::{Ending, InFlight, Record};

@@ -28,6 +28,7 @@ mod conversation;
 mod exchange;
 mod finishing;
 mod http2;
+mod http2_body;
 mod http_runner;
 mod leave;
 mod metrics;

@@ -218,3 +218,76 @@ impl http_body::Body for Gone {
         Poll::Ready(Some(Err(BodyError::Cut("it was sent to another runner before".to_owned()))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body::{Frame, SizeHint};
+    use std::future::poll_fn;
+
+    /// A body that says it has `announced` bytes and has `data`.
+    struct Lying {
+        announced: u64,
+        data: Option<Bytes>,
+    }
+
+    impl http_body::Body for Lying {
+        type Data = Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.announced)
+        }
+    }
+
+    async fn sent(mut sending: Sending, body: &CallBody) -> Result<Vec<u8>, (Vec<u8>, String)> {
+        let mut written = Vec::new();
+        for _ in 0..2 {
+            match poll_fn(|cx| sending.poll(&mut written, cx)).await {
+                Ok(()) if sending.is_over() => return Ok(written),
+                Ok(()) => sending.give(body),
+                Err(SendError::Body(error)) => return Err((written, error.to_string())),
+                Err(SendError::Connection(error)) => return Err((written, error.to_string())),
+            }
+        }
+        Err((written, "it did not end".to_owned()))
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_as_long_as_announced_is_never_completed() {
+        for (announced, length, why) in [(4, 5, "longer"), (6, 5, "shorter")] {
+            let lying = Lying { announced, data: Some(Bytes::from(vec![b'x'; length])) };
+            let body = CallBody::streaming(http_body_util::BodyExt::boxed_unsync(lying));
+            let sending = Sending::awaiting(BytesMut::from("head"), BodyLength::Known(announced));
+            let (written, error) = sent(sending, &body).await.unwrap_err();
+            assert!(written.len() < 4 + usize::try_from(announced).unwrap(), "{announced}");
+            assert_eq!(error, format!("the body was cut short: it is {why} than was announced"));
+        }
+    }
+
+    #[tokio::test]
+    async fn long_and_short_pieces_are_framed_alike() {
+        for length in [1, LONGEST_COPIED, LONGEST_COPIED + 1] {
+            let data = Bytes::from(vec![b'x'; length]);
+            let body =
+                CallBody::streaming(http_body_util::BodyExt::boxed_unsync(Lying { announced: 0, data: Some(data.clone()) }));
+            let written = sent(Sending::awaiting(BytesMut::from("head"), BodyLength::Chunked), &body).await.unwrap();
+            let expected = [format!("head{length:x}\r\n").as_bytes(), &data, b"\r\n0\r\n\r\n"].concat();
+            assert_eq!(written, expected);
+            let written = sent(Sending::whole(BytesMut::from("head"), &data), &CallBody::empty()).await.unwrap();
+            assert_eq!(written, [b"head", &data[..]].concat());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_somebody_else_has_taken_ends_the_request() {
+        let body = CallBody::streaming(http_body_util::BodyExt::boxed_unsync(Lying { announced: 1, data: None }));
+        body.take();
+        let (written, error) = sent(Sending::awaiting(BytesMut::from("head"), BodyLength::Known(1)), &body).await.unwrap_err();
+        assert_eq!((written.as_slice(), error.contains("another runner")), (&b"head"[..], true));
+    }
+}

@@ -15,7 +15,7 @@ async fn attempts_connections_and_load_are_counted_by_runner_and_outcome() {
     let families = RunnerMetrics::declare(&mut metrics);
     let runner = HttpRunner::new(&address, settings(Protocol::Agent), &families).unwrap();
     let (call, body) = (call(), held("x"));
-    let ((first, second), _peer) = {
+    let ((first, second), mut peer) = {
         let calling = async {
             let first = attempt(&runner, &call, &body).await;
             (first, attempt(&runner, &call, &body).await)
@@ -26,7 +26,8 @@ async fn attempts_connections_and_load_are_counted_by_runner_and_outcome() {
             peer.bytes(1).await;
             peer.answer("503 x", "runpool-refused: busy\r\nrunpool-load: inflight=1, slots=8, warm=0\r\n", "").await;
             peer.head().await;
-            peer.answer("200 OK", "runpool-load: inflight=2, slots=8, warm=0\r\n", "hi").await;
+            // An answer that comes whole is over with its head.
+            peer.write("HTTP/1.1 200 OK\r\nrunpool-load: inflight=2, slots=8, warm=0\r\ncontent-length: 2\r\n\r\nh").await;
             peer
         })
     };
@@ -48,6 +49,7 @@ async fn attempts_connections_and_load_are_counted_by_runner_and_outcome() {
     ] {
         assert!(written.contains(&line), "{line} is missing in\n{written}");
     }
+    peer.write("i").await;
     assert_eq!(text(answer).await, "hi");
 
     let view = Runner::view(&runner).unwrap();

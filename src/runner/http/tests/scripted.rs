@@ -70,6 +70,25 @@ impl Peer {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 
+    pub(super) async fn write_bytes(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// Reads frames of HTTP/2 until the head of a request has come.
+    pub(super) async fn until_http2_head(&mut self) {
+        const PREFACE: usize = 24;
+        const HEADERS: u8 = 1;
+        self.bytes(PREFACE).await;
+        loop {
+            let head = self.bytes(9).await;
+            let length = usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2]);
+            self.bytes(length).await;
+            if head[3] == HEADERS {
+                return;
+            }
+        }
+    }
+
     /// Answers with this status line's end, headers and body, the length announced.
     pub(super) async fn answer(&mut self, status: &str, headers: &str, body: &str) {
         self.write(&format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())).await;
