@@ -1,9 +1,11 @@
 //! The bytes of a connection.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -22,6 +24,14 @@ impl Stream {
                 Ok(error) => error,
                 Err(error) => Some(error),
             },
+        }
+    }
+
+    /// Whether the kernel has bytes that were not read. The runtime may not have been told of them yet; it will be. Costs a system call.
+    pub(super) fn has_unread(&self) -> bool {
+        let mut first = [MaybeUninit::uninit()];
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut first).is_ok_and(|length| length > 0),
         }
     }
 }
