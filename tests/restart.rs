@@ -10,13 +10,15 @@ mod support;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use command_fds::{CommandFdExt as _, FdMapping};
 use http::Response;
 use http_body_util::BodyExt as _;
 use nix::sys::signal::Signal;
 use support::http::{Version, full, get, plain};
-use support::load::Load;
+use support::load::{Load, Summary};
 use support::roles::{LB_FILE, lb, pool, runner, runner_with, worker};
 use support::{Running, start, start_command, write};
 use tokio::task::block_in_place;
@@ -27,20 +29,38 @@ const CLIENTS: usize = 8;
 /// Between one restart and the next.
 const CALLS: usize = 40;
 
-/// Plain servers that answer with what they were sent.
-async fn echoing() -> SocketAddr {
-    plain(async |request: http::Request<hyper::body::Incoming>| {
-        let body = request.into_body().collect().await.map(|body| body.to_bytes());
-        Response::new(full(body.unwrap_or_default()))
-    })
-    .await
+/// Two plain servers that answer with what they were sent, as a balancer has them in its configuration.
+struct PlainServers {
+    configuration: String,
+    /// Calls that have reached them.
+    arrived: Arc<AtomicUsize>,
 }
 
-/// The configuration of a balancer in front of two plain servers, and the target to call.
-async fn plain_servers() -> (String, &'static str) {
-    let servers = [echoing().await, echoing().await];
-    let route = "[[function]]\nname = \"web\"\n[[route]]\npath = \"/\"\nfunction = \"web\"\nforward = \"as-is\"\n";
-    (format!("{}protocol = \"plain\"\n{route}", pool(&servers)), "/")
+impl PlainServers {
+    const TARGET: &str = "/";
+
+    async fn start() -> Self {
+        let arrived = Arc::new(AtomicUsize::new(0));
+        let server = || {
+            let arrived = Arc::clone(&arrived);
+            plain(move |request: http::Request<hyper::body::Incoming>| {
+                arrived.fetch_add(1, Ordering::Relaxed);
+                async {
+                    let body = request.into_body().collect().await.map(|body| body.to_bytes());
+                    Response::new(full(body.unwrap_or_default()))
+                }
+            })
+        };
+        let servers = [server().await, server().await];
+        let route = "[[function]]\nname = \"web\"\n[[route]]\npath = \"/\"\nfunction = \"web\"\nforward = \"as-is\"\n";
+        Self { configuration: format!("{}protocol = \"plain\"\n{route}", pool(&servers)), arrived }
+    }
+
+    /// Asserts that each call that has reached a server was answered, once.
+    #[track_caller]
+    fn saw_as_many_calls_as_were_answered(&self, summary: &Summary) {
+        assert_eq!(self.arrived.load(Ordering::Relaxed), summary.answered, "{summary:?}");
+    }
 }
 
 /// Ends it in order.
@@ -59,7 +79,7 @@ fn sharing(directory: &Path, configuration: &str, listen: SocketAddr) -> Running
     start(&["lb", "--config", &file, "--listen", &listen, "--admin-listen", "127.0.0.1:0", "--announce"])
 }
 
-async fn two_balancers_are_restarted_in_turn(configuration: &str, target: &'static str, version: Version) {
+async fn two_balancers_are_restarted_in_turn(configuration: &str, target: &'static str, version: Version) -> Summary {
     let directory = tempfile::tempdir().unwrap();
     let first = sharing(directory.path(), configuration, "127.0.0.1:0".parse().unwrap());
     let front = first.front();
@@ -76,12 +96,14 @@ async fn two_balancers_are_restarted_in_turn(configuration: &str, target: &'stat
     let summary = load.end().await.without_error();
     println!("{summary:?}");
     assert!(summary.told_to_go > 0, "nobody was told to go elsewhere: {summary:?}");
+    summary
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn balancers_that_share_an_address_are_restarted_in_turn_and_no_call_to_plain_servers_is_lost() {
-    let (configuration, target) = plain_servers().await;
-    two_balancers_are_restarted_in_turn(&configuration, target, Version::Http1).await;
+    let servers = PlainServers::start().await;
+    let summary = two_balancers_are_restarted_in_turn(&servers.configuration, PlainServers::TARGET, Version::Http1).await;
+    servers.saw_as_many_calls_as_were_answered(&summary);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,8 +115,9 @@ async fn balancers_that_share_an_address_are_restarted_in_turn_and_no_call_to_ag
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_of_http2_are_told_to_go_elsewhere_and_lose_no_call() {
-    let (configuration, target) = plain_servers().await;
-    two_balancers_are_restarted_in_turn(&configuration, target, Version::Http2).await;
+    let servers = PlainServers::start().await;
+    let summary = two_balancers_are_restarted_in_turn(&servers.configuration, PlainServers::TARGET, Version::Http2).await;
+    servers.saw_as_many_calls_as_were_answered(&summary);
 }
 
 // === Sockets that are passed (sd_listen_fds(3)) ===
@@ -118,13 +141,13 @@ fn listener() -> TcpListener {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_balancer_on_a_passed_socket_is_restarted_and_no_call_and_no_connection_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let (configuration, target) = plain_servers().await;
-    let file = write(directory.path(), LB_FILE, &format!("workers = 2\n{GRACE}{configuration}"));
+    let servers = PlainServers::start().await;
+    let file = write(directory.path(), LB_FILE, &format!("workers = 2\n{GRACE}{}", servers.configuration));
     let (front, admin) = (listener(), listener());
     let start = || with_sockets(&[&admin, &front], "admin:front", &["lb", "--config", &file, "--announce"]);
     let mut lb = start();
     assert_eq!((lb.front(), lb.admin()), (front.local_addr().unwrap(), admin.local_addr().unwrap()));
-    let load = Load::start(lb.front(), target, Version::Http1, CLIENTS);
+    let load = Load::start(lb.front(), PlainServers::TARGET, Version::Http1, CLIENTS);
     for _ in 0..5 {
         load.goes_on(CALLS).await;
         // While nobody runs, connections wait.
@@ -136,6 +159,7 @@ async fn a_balancer_on_a_passed_socket_is_restarted_and_no_call_and_no_connectio
     let summary = load.end().await.without_error();
     println!("{summary:?}");
     assert!(summary.told_to_go > 0, "nobody was told to go elsewhere: {summary:?}");
+    servers.saw_as_many_calls_as_were_answered(&summary);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,8 @@
 //! Clients that keep their connections and call again as soon as they were answered, while what they call is restarted.
 //!
 //! Nothing is tried twice: whatever a client meets that is not the answer is an error, and kept. A client opens a new connection when it was told to: by `connection: close`
-//! (RFC 9112 section 9.6), or by a GOAWAY before it had sent the request (RFC 9113 section 6.8).
+//! (RFC 9112 section 9.6), or by a GOAWAY that says that its request was not processed (RFC 9113
+//! section 6.8).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -148,12 +149,12 @@ impl Shared {
             }
             let response = match sender.try_send_request(request).await {
                 Ok(response) => response,
-                // It was not sent: there was a GOAWAY before.
-                Err(error) if error.message().is_some() => {
+                // It was given back, or there was a GOAWAY before it was taken: no call.
+                Err(unsent) if unsent.message().is_some() || was_told_to_go(unsent.error()) => {
                     self.counts.told_to_go.fetch_add(1, Ordering::Relaxed);
                     break;
                 }
-                Err(error) => return Err(format!("a call had no answer: {:?}", error.into_error())),
+                Err(lost) => return Err(format!("a call had no answer: {:?}", lost.error())),
             };
             let answer = collect(response).await.map_err(|error| format!("an answer broke off: {error:?}"))?;
             self.judge(number, &answer)?;
@@ -169,4 +170,10 @@ impl Shared {
         }
         Err(format!("{} {:?}", answer.status, answer.text()))
     }
+}
+
+/// Whether a request was not sent, or not taken, because of a GOAWAY without an error: then it was certainly not processed (RFC 9113 section 6.8).
+fn was_told_to_go(error: &hyper::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+    cause.is_some_and(|cause| cause.is_go_away() && cause.is_remote() && cause.reason() == Some(h2::Reason::NO_ERROR))
 }
