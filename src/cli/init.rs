@@ -35,7 +35,13 @@ pub(super) fn serve(role: impl FnOnce() -> anyhow::Result<ExitCode>) -> anyhow::
 fn watch_over_a_child(signals: &SigSet) -> anyhow::Result<ExitCode> {
     let program = std::env::current_exe().context("could not find the running executable")?;
     // In a group of its own: a terminal sends Ctrl-C to all of one group, and the child would get it twice.
-    let child = Command::new(program).args(std::env::args_os().skip(1)).process_group(0).spawn();
+    let mut child = Command::new(program);
+    child.args(std::env::args_os().skip(1)).process_group(0);
+    // Sockets that were passed to us (sd_listen_fds(3)) are for the role, whose number nobody knew.
+    if std::env::var("LISTEN_PID").is_ok_and(|pid| pid == "1") {
+        child.env_remove("LISTEN_PID");
+    }
+    let child = child.spawn();
     let child = child.context("could not start the role as a child of the container's first process")?;
     let child = Pid::from_raw(i32::try_from(child.id()).context("a process id that is none")?);
     loop {

@@ -1,7 +1,8 @@
 //! The accept loop and the life of a connection.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{self, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,12 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::service::Service;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Surroundings, serve_connection};
+use super::hand_over::hold_off;
 use super::limits::ConnectionLimits;
 use super::request_body::RequestBody;
 use super::server::{Draining, HalfClose, Place, Rules, Server};
@@ -35,7 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 impl Server {
     /// Accepts connections and answers their requests with what `make_service` makes for each of them, until `closing` is cancelled.
-    /// Then closes the listener, lets every connection finish what it has begun, and returns when the last one ended.
+    /// Then takes what waits in the listener's queue, closes it, lets every connection finish what it has begun, and returns when the last one ended.
     ///
     /// Dropping the future closes the listener and cuts every connection.
     pub async fn serve<M, S, B>(&self, listener: TcpListener, closing: CancellationToken, make_service: M)
@@ -47,6 +50,14 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let mut connections = JoinSet::new();
+        let begin = |connections: &mut JoinSet<()>, (stream, peer, place): Accepted| {
+            let around = Surroundings { rules: Arc::clone(&self.rules), peer, closing: closing.clone() };
+            let service = make_service(peer);
+            connections.spawn(async move {
+                serve_connection(Stream::Tcp(stream), around, service).await;
+                drop(place);
+            });
+        };
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -54,15 +65,25 @@ impl Server {
                 Some(_) = connections.join_next() => continue,
                 accepted = accept(&listener, &self.rules) => accepted,
             };
-            let Some((stream, peer, place)) = accepted else { break };
-            let around = Surroundings { rules: Arc::clone(&self.rules), peer, closing: closing.clone() };
-            let service = make_service(peer);
-            connections.spawn(async move {
-                serve_connection(Stream::Tcp(stream), around, service).await;
-                drop(place);
-            });
+            let Some(accepted) = accepted else { break };
+            begin(&mut connections, accepted);
         }
-        drop(listener);
+        if let Some(handshakes) = hold_off(&listener, self.sharing) {
+            let mut over = std::pin::pin!(tokio::time::sleep(handshakes));
+            loop {
+                tokio::select! {
+                    biased;
+                    Some(accepted) = accept(&listener, &self.rules) => begin(&mut connections, accepted),
+                    () = &mut over => break,
+                }
+            }
+        }
+        // For the kernel, and for their clients, these are connections already: closing the listener would reset them.
+        if let Ok(listener) = listener.into_std() {
+            while let Some(accepted) = accept_waiting(&listener, &self.rules).await {
+                begin(&mut connections, accepted);
+            }
+        }
         while connections.join_next().await.is_some() {}
     }
 }
@@ -91,38 +112,64 @@ fn refusal(malformed: &MalformedHead) -> Response<Bytes> {
     answer
 }
 
-/// The next connection, when there is room for one. `None` never comes while the semaphore is open.
-async fn accept(listener: &TcpListener, rules: &Rules) -> Option<(TcpStream, Peer, Place)> {
-    loop {
-        let permit = Arc::clone(&rules.places).acquire_owned().await.ok()?;
-        let (stream, address) = next_connection(listener).await;
-        let Some(place) = rules.place_of(address.ip(), permit) else {
-            tracing::debug!(%address, "closed a connection: its client has as many as it may");
-            continue;
-        };
-        // Answers are written whole; waiting to fill a segment only adds latency.
-        let _ = stream.set_nodelay(true);
-        return Some((stream, Peer { address }, place));
-    }
-}
+/// A connection with the places that it takes.
+type Accepted = (TcpStream, Peer, Place);
 
-/// The next connection, whether there is room for it or not.
-async fn next_connection(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+/// The next connection, when there is room for one. `None` never comes while the semaphore is open.
+async fn accept(listener: &TcpListener, rules: &Rules) -> Option<Accepted> {
+    let mut permit = Arc::clone(&rules.places).acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
-            Ok(accepted) => return accepted,
-            Err(error) if is_about_one_connection(&error) => {}
-            Err(error) => {
-                tracing::warn!(%error, "could not accept a connection; pausing");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
+            Ok((stream, address)) => match admit(stream, address, permit, rules) {
+                Some(accepted) => return Some(accepted),
+                None => permit = Arc::clone(&rules.places).acquire_owned().await.ok()?,
+            },
+            Err(error) => pause_after(&error).await,
         }
     }
 }
 
+/// The next connection of those that wait, when there is room for one; `None` if there is no more. Asks the kernel, which knows of connections that the runtime was
+/// not told of yet.
+async fn accept_waiting(listener: &net::TcpListener, rules: &Rules) -> Option<Accepted> {
+    let mut permit = Arc::clone(&rules.places).acquire_owned().await.ok()?;
+    loop {
+        let accepted = listener.accept().and_then(|(stream, address)| {
+            stream.set_nonblocking(true)?;
+            Ok((TcpStream::from_std(stream)?, address))
+        });
+        match accepted {
+            Ok((stream, address)) => match admit(stream, address, permit, rules) {
+                Some(accepted) => return Some(accepted),
+                None => permit = Arc::clone(&rules.places).acquire_owned().await.ok()?,
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) => pause_after(&error).await,
+        }
+    }
+}
+
+/// Gives a connection its places; `None` if its client has as many as it may.
+fn admit(stream: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit, rules: &Rules) -> Option<Accepted> {
+    let Some(place) = rules.place_of(address.ip(), permit) else {
+        tracing::debug!(%address, "closed a connection: its client has as many as it may");
+        return None;
+    };
+    // Answers are written whole; waiting to fill a segment only adds latency.
+    let _ = stream.set_nodelay(true);
+    Some((stream, Peer { address }, place))
+}
+
+async fn pause_after(error: &io::Error) {
+    if !is_about_one_connection(error) {
+        tracing::warn!(%error, "could not accept a connection; pausing");
+        tokio::time::sleep(ACCEPT_PAUSE).await;
+    }
+}
+
 /// Whether an error of `accept` says only that the connection in hand is gone (accept(2), "Error handling").
-fn is_about_one_connection(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+fn is_about_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 

@@ -8,6 +8,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
@@ -48,6 +49,9 @@ enum First {
     Nothing,
 }
 
+/// How old a connection may be, without a request, that is not closed with its listener: its client has come to make one.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
+
 /// The beginning of every HTTP/2 connection.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -83,10 +87,14 @@ where
                     Poll::Pending => break,
                 }
             }
-            if closing.as_mut().poll(cx).is_ready() || watch.poll_expired(cx).is_ready() {
-                return Poll::Ready(First::Nothing);
+            if closing.as_mut().poll(cx).is_ready() {
+                watch.set_soon(began + limits.header_timeout.min(FIRST_REQUEST));
             }
-            Poll::Pending
+            // Nobody asks why a connection was closed that has said nothing; of what has arrived, the runtime will tell.
+            if watch.poll_expired(cx).is_pending() || (around.closing.is_cancelled() && inside.stream.has_unread()) {
+                return Poll::Pending;
+            }
+            Poll::Ready(First::Nothing)
         })
         .await
     };
@@ -126,7 +134,8 @@ where
                 Poll::Pending => {}
             }
             let is_over = closing.as_mut().poll(cx).is_ready() || watch.poll_expired(cx).is_ready();
-            if is_over { Poll::Ready(false) } else { Poll::Pending }
+            // A last look: a request that has arrived is answered, and its client told to close. The runtime will tell of it.
+            if is_over && !inside.stream.has_unread() { Poll::Ready(false) } else { Poll::Pending }
         })
         .await;
         if !has_more {

@@ -9,17 +9,22 @@
 //! HTTP/1.1 is ours, on the rules of `http1`: `connection` is the life of a connection, `exchange` one request and its answer, `answer` the sending of that, `wire`
 //! the bytes, `watch` the clock. HTTP/2 is hyper's (`http2`), with what hyper leaves to us: heads under the same rules, clients that take nothing (`http2_answer`),
 //! trailers with pseudo-headers (`http2_trailers`, `http2_block`). `workers` are the threads that connections live on.
+//!
+//! Restarts: `passed` are sockets that another process has opened for this one and will open to the next; `hand_over` is what a socket does at its end when the next
+//! process has one of its own on the same address.
 
 mod accept;
 mod answer;
 mod bind;
 mod connection;
 mod exchange;
+mod hand_over;
 mod http2;
 mod http2_answer;
 mod http2_block;
 mod http2_trailers;
 mod limits;
+mod passed;
 mod request_body;
 #[expect(clippy::module_inception, reason = "the floor is named for what it does, and this is what does it")]
 mod server;
@@ -31,6 +36,7 @@ mod workers;
 pub use accept::{Peer, serve};
 pub use bind::{BindError, Sharing, bind};
 pub use limits::{ConnectionLimits, Exposure};
+pub use passed::{PassedError, PassedSockets};
 pub use request_body::{RequestBody, RequestBodyError};
 pub use server::{Draining, HalfClose, Refuse, Server};
 pub use workers::{Workers, current_worker, highest_worker};

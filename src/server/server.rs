@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::accept::Peer;
+use super::bind::Sharing;
 use super::limits::ConnectionLimits;
 use crate::http1::{HeadLimits, MalformedHead};
 
@@ -60,6 +61,8 @@ pub type Refuse = Arc<dyn Fn(Peer, &MalformedHead) -> Response<Bytes> + Send + S
 #[derive(Clone)]
 pub struct Server {
     pub(super) rules: Arc<Rules>,
+    /// Who takes over what the listeners leave.
+    pub(super) sharing: Sharing,
 }
 
 /// See [`Server`].
@@ -80,7 +83,14 @@ impl Server {
         let (head, places) = (limits.head(), limits.max_connections.min(Semaphore::MAX_PERMITS));
         let clients = Clients { most: limits.max_connections_per_client, open: Arc::default() };
         let rules = Rules { limits, head, half_close, draining, refuse, places: Arc::new(Semaphore::new(places)), clients };
-        Self { rules: Arc::new(rules) }
+        Self { rules: Arc::new(rules), sharing: Sharing::Alone }
+    }
+
+    /// Who else listens on the address, with sockets of their own, and takes over when this server closes its sockets.
+    #[must_use]
+    pub const fn with_sharing(mut self, sharing: Sharing) -> Self {
+        self.sharing = sharing;
+        self
     }
 }
 

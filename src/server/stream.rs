@@ -1,10 +1,12 @@
 //! The bytes of a connection.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -30,7 +32,15 @@ impl Stream {
     pub(super) fn reset_at_end(&self) {
         match self {
             // Fails only if the connection is gone.
-            Self::Tcp(stream) => drop(socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO))),
+            Self::Tcp(stream) => drop(SockRef::from(stream).set_linger(Some(Duration::ZERO))),
+        }
+    }
+
+    /// Whether the kernel has bytes that were not read. The runtime may not have been told of them yet; it will be. Costs a system call.
+    pub(super) fn has_unread(&self) -> bool {
+        let mut first = [MaybeUninit::uninit()];
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream).peek(&mut first).is_ok_and(|length| length > 0),
         }
     }
 }

@@ -32,14 +32,19 @@ pub fn highest_worker() -> usize {
 }
 
 /// Worker threads that run. Dropping it cuts what they do; they end soon after.
+///
+/// A worker whose work is over stays: what it has made, such as a connection to a runner, may be in use on another.
 #[derive(Debug)]
 pub struct Workers {
+    /// Told when the work is over.
+    through: Vec<oneshot::Receiver<()>>,
+    /// Told when the thread has dropped everything.
     ends: Vec<oneshot::Receiver<()>>,
-    _cut: DropGuard,
+    cut: DropGuard,
 }
 
 impl Workers {
-    /// Starts a worker for each of `parts`, which runs what `work` makes of its part, and everything that this spawns, until it is over.
+    /// Starts a worker for each of `parts`, which runs what `work` makes of its part, and everything that this spawns, until [`Workers::end`].
     ///
     /// # Errors
     /// The system gives no thread, or no way to wait for sockets.
@@ -50,28 +55,46 @@ impl Workers {
         F: Future<Output = ()> + 'static,
     {
         let (cut, work) = (CancellationToken::new(), Arc::new(work));
-        let mut ends = Vec::with_capacity(parts.len());
+        let (mut through, mut ends) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
         for part in parts {
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            let (ended, end) = oneshot::channel();
+            let ((is_through, work_over), (ended, end)) = (oneshot::channel(), oneshot::channel());
             let (cut, work) = (cut.clone(), Arc::clone(&work));
             let number = HIGHEST.fetch_add(1, Ordering::Relaxed) + 1;
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                 NUMBER.set(number);
-                let _ = runtime.block_on(cut.run_until_cancelled_owned(async move { work(part).await }));
+                let working = async move {
+                    work(part).await;
+                    // Nobody waits any more if they were dropped.
+                    let _ = is_through.send(());
+                    std::future::pending::<()>().await;
+                };
+                let _ = runtime.block_on(cut.run_until_cancelled_owned(working));
                 // What was spawned and is not over is dropped here.
                 drop(runtime);
                 let _ = ended.send(());
             })?;
+            through.push(work_over);
             ends.push(end);
         }
-        Ok(Self { ends, _cut: cut.drop_guard() })
+        Ok(Self { through, ends, cut: cut.drop_guard() })
     }
 
-    /// Waits until every worker is through.
-    pub async fn ended(&mut self) {
-        for end in self.ends.drain(..) {
+    /// Waits until the work of every worker is over. Dropping the future changes nothing.
+    pub async fn through(&mut self) {
+        while let Some(work_over) = self.through.last_mut() {
             // An error says the same: the thread is gone.
+            let _ = work_over.await;
+            self.through.pop();
+        }
+    }
+
+    /// Drops what is left on the workers, and waits until they are gone.
+    pub async fn end(self) {
+        let Self { ends, cut, .. } = self;
+        drop(cut);
+        for end in ends {
+            // As above.
             let _ = end.await;
         }
     }
@@ -92,12 +115,38 @@ mod tests {
             }
         })
         .unwrap();
-        workers.ended().await;
+        workers.through().await;
         let mut seen = [told.recv().await.unwrap(), told.recv().await.unwrap()];
         seen.sort_unstable();
         assert!(seen[0].0 == "a" && seen[1].0 == "b" && seen[0].1 != seen[1].1, "{seen:?}");
         assert!(seen.iter().all(|(_, number)| (1..=highest_worker()).contains(number)));
         assert_eq!(current_worker(), 0);
+        workers.end().await;
+    }
+
+    #[tokio::test]
+    async fn what_a_worker_has_begun_goes_on_after_its_work_until_the_end() {
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let (go, gone) = (CancellationToken::new(), CancellationToken::new());
+        let (at, held) = (go.clone(), gone.clone());
+        let mut workers = Workers::start(vec![()], move |()| {
+            let (tell, at, held) = (tell.clone(), at.clone(), held.clone().drop_guard());
+            async move {
+                tokio::spawn(async move {
+                    at.cancelled().await;
+                    tell.send(()).unwrap();
+                    std::future::pending::<()>().await;
+                    drop(held);
+                });
+            }
+        })
+        .unwrap();
+        workers.through().await;
+        go.cancel();
+        told.recv().await.unwrap();
+        assert!(!gone.is_cancelled());
+        workers.end().await;
+        assert!(gone.is_cancelled(), "dropped before the end is told");
     }
 
     #[tokio::test]

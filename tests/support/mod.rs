@@ -14,6 +14,7 @@ pub mod command_line;
 pub mod external;
 pub mod frames;
 pub mod http;
+pub mod load;
 pub mod meeting;
 pub mod otlp;
 pub mod prometheus;
@@ -60,6 +61,11 @@ pub fn start(arguments: &[&str]) -> Running {
 pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Running {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runpool"));
     command.args(arguments).envs(environment.iter().copied());
+    start_command(command)
+}
+
+/// The same of a command that becomes the program.
+pub fn start_command(mut command: Command) -> Running {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program can be started");
     let log = Arc::new(Log::default());
@@ -81,7 +87,7 @@ pub fn start_with(arguments: &[&str], environment: &[(&str, &str)]) -> Running {
         Some(Ok(line)) => serde_json::from_str(&line).unwrap_or_else(|error| panic!("`{line}` announces nothing: {error}")),
         _ => {
             let status = running.child.wait().expect("the process can be waited for");
-            panic!("runpool {arguments:?} ended with {status} before it was ready:\n{}", running.log_text());
+            panic!("{command:?} ended with {status} before it was ready:\n{}", running.log_text());
         }
     };
     running

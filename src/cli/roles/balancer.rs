@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::Ground;
 use super::life::Service;
-use super::listener::{Bound, Listener};
+use super::listener::{Bound, Listener, Wanted};
 use super::{local_pool, sources};
 use crate::config::{Config, Loaded, Setting};
 use crate::fleet::LocalRunner;
@@ -24,7 +24,7 @@ use crate::pool::health::{HealthKeeper, HealthMetrics, HealthState};
 use crate::pool::sources::{Registrar, SourceMetrics, SourceName};
 use crate::pool::{Admission, ConfiguredPool, Member, RunnerPool as _, Snapshot, SnapshotPool};
 use crate::runner::http::RunnerMetrics;
-use crate::server::{Draining, Sharing};
+use crate::server::{Draining, PassedSockets, Sharing};
 use crate::telemetry::access_log::{AccessLog, AccessLogGuard};
 use crate::telemetry::process;
 use crate::telemetry::trace::{Tracer, TracerGuard};
@@ -80,10 +80,16 @@ struct Guards {
     tracer: TracerGuard,
 }
 
+const FRONT: &str = "front";
+const ADMIN: &str = "admin";
+
 /// How long the last lines of the access log and the last spans may take each.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 impl Balancer {
+    /// The sections of its listeners.
+    pub(super) const LISTENERS: &[&str] = &[FRONT, ADMIN];
+
     /// Opens the listeners and takes calls.
     ///
     /// # Errors
@@ -91,10 +97,8 @@ impl Balancer {
     pub(super) async fn start(loaded: &Loaded, ground: Ground, source: RunnerSource) -> anyhow::Result<Self> {
         let config = &loaded.config;
         // First what is most likely to fail.
-        let sharing = if config.front.reuse_port { Sharing::WithProcesses } else { Sharing::Alone };
-        let front_socket = Bound::bind_several(config.front.listen, super::workers(config), sharing, "the front")?;
-        let admin_socket = Bound::bind(config.admin.listen, "the admin API")?;
-        let Ground { mut metrics, log } = ground;
+        let Ground { mut passed, mut metrics, log } = ground;
+        let (front_socket, admin_socket) = sockets(config, &mut passed)?;
         process::declare(&mut metrics, env!("CARGO_PKG_VERSION"), option_env!("RUNPOOL_COMMIT"));
         let (access_log, access_log_guard) = AccessLog::from_config(&config.telemetry)?;
         access_log.declare(&mut metrics);
@@ -142,7 +146,7 @@ impl Balancer {
         let router =
             Admin::new(&config.admin, Arc::clone(&shown) as _, Arc::new(metrics), readiness.clone()).with_log(log).router();
         let (served, draining) = (front.clone(), Draining::default());
-        let server = server(&front, config.front.limits.clone(), draining.clone());
+        let server = server(&front, config.front.limits.clone(), draining.clone()).with_sharing(front_socket.sharing());
         let front_listener =
             front_socket.serve_on_workers(move |socket, closing| serve(served.clone(), server.clone(), socket, closing))?;
         let admin_listener = admin_socket.serve(|socket, closing| admin::serve(socket, router, closing))?;
@@ -184,6 +188,27 @@ impl Balancer {
     }
 }
 
+/// The sockets of front and admin, passed or opened here.
+fn sockets(config: &Config, passed: &mut PassedSockets) -> anyhow::Result<(Bound, Bound)> {
+    let front = Wanted {
+        section: FRONT,
+        purpose: "the front",
+        listen: config.front.listen,
+        expose: config.front.expose,
+        count: super::workers(config),
+        sharing: if config.front.reuse_port { Sharing::WithProcesses } else { Sharing::Alone },
+    };
+    let admin = Wanted {
+        section: ADMIN,
+        purpose: "the admin API",
+        listen: config.admin.listen,
+        expose: config.admin.expose,
+        count: 1,
+        sharing: Sharing::Alone,
+    };
+    Ok((Bound::open(&front, passed)?, Bound::open(&admin, passed)?))
+}
+
 impl Service for Balancer {
     fn become_unready(&mut self) {
         self.readiness.set_draining();
@@ -213,7 +238,7 @@ impl Service for Balancer {
 
     /// Operators can look until the last call has ended.
     async fn close(self) {
-        let Self { runners, front_listener, admin_listener, mut tasks, mut keepers, guards, .. } = self;
+        let Self { runners, mut front_listener, mut admin_listener, mut tasks, mut keepers, guards, .. } = self;
         front_listener.close().await;
         keepers.shutdown().await;
         // A pool of HTTP runners has nothing that could fail at its end.
@@ -226,6 +251,8 @@ impl Service for Balancer {
             // Its runners were closed just now; the fleet, which is followed, ends later.
             Runners::Local { .. } => tasks.abort_all(),
         }
+        // Connections to runners live on workers: not before those were let go.
+        front_listener.end().await;
         admin_listener.close().await;
         let Guards { access_log, tracer } = guards;
         let last_words = tokio::task::spawn_blocking(move || {

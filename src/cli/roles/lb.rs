@@ -48,6 +48,7 @@ impl LbCommand {
             wishes: Wishes { hangup: Hangup::Reload, standard_input: StandardInput::Ignored },
             prepare: |_| {},
             threads: Threads::Workers,
+            listeners: Balancer::LISTENERS,
         };
         serve(frame, async |loaded, ground| {
             let balancer = Balancer::start(loaded, ground, RunnerSource::Configuration).await?;

@@ -36,11 +36,14 @@ use self::shutdown::Ending;
 use self::signals::{Signals, Wish, WishSource as _, Wishes};
 use super::arguments;
 use crate::config::{Config, Loaded, Sources};
+use crate::server::PassedSockets;
 use crate::telemetry::logging::{self, LogControl};
 use crate::telemetry::metrics::Metrics;
 
 /// What every role stands on.
 struct Ground {
+    /// Sockets that were passed for the role's listeners.
+    passed: PassedSockets,
     /// Where the role's parts declare their metrics.
     metrics: Metrics,
     /// Changes what the log shows.
@@ -58,6 +61,8 @@ struct Frame {
     prepare: fn(&mut Loaded),
     /// Who serves the role's calls.
     threads: Threads,
+    /// The sections of its listeners, by which sockets are passed for them, in order.
+    listeners: &'static [&'static str],
 }
 
 /// On which threads a role serves.
@@ -86,7 +91,9 @@ const MOST_WORKERS: usize = 64;
 /// # Errors
 /// The configuration cannot be used, or the role could not start.
 fn serve<S: Service>(frame: Frame, start: impl AsyncFnOnce(&Loaded, Ground) -> anyhow::Result<S>) -> anyhow::Result<ExitCode> {
-    let Frame { sources, wishes, prepare, threads } = frame;
+    let Frame { sources, wishes, prepare, threads, listeners } = frame;
+    // Before there are threads and children.
+    let passed = PassedSockets::from_environment(listeners)?;
     let mut loaded = arguments::load(&sources)?;
     prepare(&mut loaded);
     let log = logging::init(&loaded.config.telemetry)?;
@@ -102,7 +109,7 @@ fn serve<S: Service>(frame: Frame, start: impl AsyncFnOnce(&Loaded, Ground) -> a
         let mut metrics = Metrics::new(&loaded.config.telemetry.metrics());
         let reload = Reload::new(sources, loaded.clone(), prepare, &mut metrics);
         let service = tokio::select! {
-            service = start(&loaded, Ground { metrics, log }) => service?,
+            service = start(&loaded, Ground { passed, metrics, log }) => service?,
             // Nothing has begun: what was started ends with the future that started it.
             () = told_to_end(&mut signals) => return Ok(Ending::Clean),
         };

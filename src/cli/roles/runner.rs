@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::life::Service;
-use super::listener::{Bound, Listener};
+use super::listener::{Bound, Listener, Wanted};
 use super::registration::Registrations;
 use super::signals::{Hangup, StandardInput, Wishes};
 use super::{Frame, Ground, Threads, serve};
@@ -18,6 +18,7 @@ use crate::cli::arguments::ConfigArguments;
 use crate::cli::output;
 use crate::config::{Flag, Loaded, Role};
 use crate::fleet::Announcement;
+use crate::server::Sharing;
 use crate::telemetry::process;
 use crate::telemetry::trace::{Tracer, TracerGuard};
 
@@ -67,6 +68,7 @@ impl RunnerCommand {
             wishes: Wishes { hangup: Hangup::Reload, standard_input },
             prepare: |_| {},
             threads: Threads::Shared,
+            listeners: &[LISTENER],
         };
         serve(frame, async |loaded, ground| {
             let runner = Runner::start(loaded, ground).await?;
@@ -86,6 +88,9 @@ struct Runner {
     tracer: TracerGuard,
 }
 
+/// The section of its listener.
+const LISTENER: &str = "runner";
+
 /// How long the last spans may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -96,8 +101,16 @@ impl Runner {
     /// The address is taken, or the agent cannot be made as configured.
     async fn start(loaded: &Loaded, ground: Ground) -> anyhow::Result<Self> {
         let config = &loaded.config;
-        let socket = Bound::bind(config.runner.listen, "the runner")?;
-        let Ground { mut metrics, .. } = ground;
+        let Ground { mut passed, mut metrics, .. } = ground;
+        let wanted = Wanted {
+            section: LISTENER,
+            purpose: "the runner",
+            listen: config.runner.listen,
+            expose: config.runner.expose,
+            count: 1,
+            sharing: Sharing::Alone,
+        };
+        let socket = Bound::open(&wanted, &mut passed)?;
         process::declare(&mut metrics, env!("CARGO_PKG_VERSION"), option_env!("RUNPOOL_COMMIT"));
         let (tracer, tracer_guard) = Tracer::from_config(&config.telemetry)?;
         tracer.declare(&mut metrics);
@@ -140,7 +153,7 @@ impl Service for Runner {
         Ok(())
     }
 
-    async fn close(self) {
+    async fn close(mut self) {
         self.registrations.leave();
         self.listener.close().await;
         self.registrations.end().await;

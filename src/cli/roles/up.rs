@@ -72,6 +72,7 @@ impl UpCommand {
             wishes: Wishes { hangup, standard_input: StandardInput::Ignored },
             prepare,
             threads: Threads::Workers,
+            listeners: Balancer::LISTENERS,
         };
         let program = match self.runner_executable {
             Some(program) => program,
