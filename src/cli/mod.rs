@@ -20,6 +20,7 @@ mod init;
 mod output;
 mod roles;
 mod runners;
+mod secret_token;
 mod sim;
 mod status;
 mod table;

@@ -21,12 +21,46 @@ use super::stream::Stream;
 use crate::http1::MalformedHead;
 use crate::model::Outcome;
 use crate::protocol::Problem;
+use crate::tls::{PeerIdentity, ServerTls};
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
+    /// Whose certificate it showed, if it showed one; verified.
+    pub identity: Option<Arc<PeerIdentity>>,
+    /// Whether the connection is encrypted.
+    pub is_tls: bool,
+}
+
+/// A socket that listens, and what is spoken on it.
+#[derive(Debug)]
+pub struct Listening {
+    socket: TcpListener,
+    /// None: cleartext.
+    tls: Option<Arc<ServerTls>>,
+}
+
+impl Listening {
+    /// TLS on this socket, if there is any.
+    pub const fn new(socket: TcpListener, tls: Option<Arc<ServerTls>>) -> Self {
+        Self { socket, tls }
+    }
+}
+
+impl From<TcpListener> for Listening {
+    /// Cleartext.
+    fn from(socket: TcpListener) -> Self {
+        Self::new(socket, None)
+    }
+}
+
+/// A connection before its first request.
+struct Accepted {
+    stream: Stream,
+    peer: Peer,
+    place: Place,
 }
 
 /// Pause after an error of `accept` that concerns the whole process (out of file descriptors, out of memory): trying again at once would
@@ -38,7 +72,7 @@ impl Server {
     /// Then closes the listener, lets every connection finish what it has begun, and returns when the last one ended.
     ///
     /// Dropping the future closes the listener and cuts every connection.
-    pub async fn serve<M, S, B>(&self, listener: TcpListener, closing: CancellationToken, make_service: M)
+    pub async fn serve<M, S, B>(&self, listener: impl Into<Listening>, closing: CancellationToken, make_service: M)
     where
         M: Fn(Peer) -> S,
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
@@ -46,30 +80,49 @@ impl Server {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let mut connections = JoinSet::new();
+        let Listening { socket, tls } = listener.into();
+        let (mut connections, mut handshakes) = (JoinSet::new(), JoinSet::new());
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = closing.cancelled() => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = accept(&listener, &self.rules) => accepted,
+                Some(ended) = handshakes.join_next() => match ended {
+                    Ok(Some(accepted)) => accepted,
+                    Ok(None) | Err(_) => continue,
+                },
+                accepted = accept(&socket, &self.rules) => match (accepted, &tls) {
+                    (None, _) => break,
+                    (Some(accepted), None) => accepted.cleartext(),
+                    (Some(accepted), Some(tls)) => {
+                        // Elsewhere: nobody waits for another's handshake.
+                        handshakes.spawn(accepted.encrypted(Arc::clone(tls)));
+                        continue;
+                    }
+                },
             };
-            let Some((stream, peer, place)) = accepted else { break };
-            let around = Surroundings { rules: Arc::clone(&self.rules), peer, closing: closing.clone() };
+            let Accepted { stream, peer, place } = accepted;
+            let around = Surroundings { rules: Arc::clone(&self.rules), peer: peer.clone(), closing: closing.clone() };
             let service = make_service(peer);
             connections.spawn(async move {
-                serve_connection(Stream::Tcp(stream), around, service).await;
+                serve_connection(stream, around, service).await;
                 drop(place);
             });
         }
-        drop(listener);
+        drop(socket);
+        // Nothing was asked on those that are not connections yet.
+        drop(handshakes);
         while connections.join_next().await.is_some() {}
     }
 }
 
 /// Serves a listener of its own, for peers of ours: who closes is gone, and a head that cannot be taken is answered by a problem document.
-pub async fn serve<M, S, B>(listener: TcpListener, limits: &ConnectionLimits, closing: CancellationToken, make_service: M)
-where
+pub async fn serve<M, S, B>(
+    listener: impl Into<Listening>,
+    limits: &ConnectionLimits,
+    closing: CancellationToken,
+    make_service: M,
+) where
     M: Fn(Peer) -> S,
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -91,8 +144,38 @@ fn refusal(malformed: &MalformedHead) -> Response<Bytes> {
     answer
 }
 
+/// What was accepted, before anything was said.
+struct Incoming {
+    stream: TcpStream,
+    address: SocketAddr,
+    place: Place,
+}
+
+impl Incoming {
+    fn cleartext(self) -> Accepted {
+        let Self { stream, address, place } = self;
+        Accepted { stream: Stream::Tcp(stream), peer: Peer { address, identity: None, is_tls: false }, place }
+    }
+
+    /// The connection after its handshake; `None` if it came to nothing.
+    async fn encrypted(self, tls: Arc<ServerTls>) -> Option<Accepted> {
+        let Self { stream, address, place } = self;
+        match tls.accept(stream).await {
+            Ok((stream, identity)) => {
+                let peer = Peer { address, identity, is_tls: true };
+                Some(Accepted { stream: Stream::Tls(Box::new(stream)), peer, place })
+            }
+            Err(error) => {
+                // Counted by the metrics; scanners make many.
+                tracing::debug!(%address, "{error}");
+                None
+            }
+        }
+    }
+}
+
 /// The next connection, when there is room for one. `None` never comes while the semaphore is open.
-async fn accept(listener: &TcpListener, rules: &Rules) -> Option<(TcpStream, Peer, Place)> {
+async fn accept(listener: &TcpListener, rules: &Rules) -> Option<Incoming> {
     let permit = Arc::clone(&rules.places).acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
@@ -104,7 +187,7 @@ async fn accept(listener: &TcpListener, rules: &Rules) -> Option<(TcpStream, Pee
                 };
                 // Answers are written whole; waiting to fill a segment only adds latency.
                 let _ = stream.set_nodelay(true);
-                return Some((stream, Peer { address }, place));
+                return Some(Incoming { stream, address, place });
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -171,6 +171,9 @@ impl Sending {
                 body.set(None);
             }
             if self.is_flushed() {
+                if ready!(wire.lock().poll_flush(cx)).is_err() {
+                    return Poll::Ready(Err(()));
+                }
                 return if self.has_ended { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
             match wire.lock().poll_write(cx, &mut self.out, &mut self.data) {
