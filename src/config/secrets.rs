@@ -15,7 +15,8 @@ pub(super) fn is_secret(path: &str) -> bool {
     if path.starts_with("function") && path.contains(".config") {
         return true;
     }
-    let name = path.rsplit('.').next().unwrap_or(path).to_ascii_lowercase();
+    // An element of a list is as secret as the list.
+    let name = path.rsplit('.').next().unwrap_or(path).split('[').next().unwrap_or_default().to_ascii_lowercase();
     name.split(['_', '-']).any(|part| SECRET_WORDS.iter().any(|word| part == *word || part.strip_suffix('s') == Some(*word)))
 }
 
