@@ -176,6 +176,28 @@ async fn new_connections_use_a_new_certificate_while_old_ones_go_on_and_a_broken
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_body_passes_whole_both_ways_by_tls_on_both_sides() {
+    let directory = tempfile::tempdir().unwrap();
+    let tls = Certificates::make(directory.path(), "tls");
+    let file = write(directory.path(), "runner.toml", &tls.server("runner.tls", "runner"));
+    let runner = runner_with(2, &["--config", &file]);
+    let text = format!(
+        "{}{}{}{}",
+        pool(&[runner.runner()]),
+        tls.client("pool.tls", "balancer"),
+        tls.server("front.tls", "balancer"),
+        cat()
+    );
+    let lb = lb(directory.path(), &text);
+    // More than any buffer on the way holds.
+    let body: String = (0..800_000).map(|number| format!("{number:07}\n")).collect();
+    for offered in ["h2", "http/1.1"] {
+        let answer = post(lb.front(), tls.trusted_by_client(None, &[offered]), "/invoke/cat", &body).await.ok();
+        assert!(answer.text() == body, "{offered}: {} of {} bytes", answer.body.len(), body.len());
+    }
+}
+
 #[test]
 fn certificates_are_made_by_one_command_which_never_overwrites_by_itself() {
     let directory = tempfile::tempdir().unwrap();
