@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the top to the bottom; floors of one line do not import each other.
-const FLOORS: [&[&str]; 15] = [
+const FLOORS: [&[&str]; 18] = [
     &["cli"],
     &["sim"],
     &["config"],
@@ -19,8 +19,11 @@ const FLOORS: [&[&str]; 15] = [
     &["runner"],
     &["server"],
     &["http1"],
+    &["tls"],
     &["protocol"],
     &["telemetry"],
+    &["access"],
+    &["files"],
     &["model"],
     &["main"],
 ];

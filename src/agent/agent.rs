@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyper::service::service_fn;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -26,7 +25,7 @@ use super::status::{Desk, HealthCheck, StatusDesk};
 use super::worker::{Workshop, make_private_directory};
 use crate::model::{Digest, FunctionName, FunctionSpec, IncarnationId};
 use crate::protocol::AgentStatus;
-use crate::server::serve;
+use crate::server::{Listening, serve};
 use crate::telemetry::metrics::{Metrics, MetricsConfig};
 use crate::telemetry::trace::Tracer;
 
@@ -251,7 +250,7 @@ impl Agent {
     /// function lives any more. Can be called once.
     ///
     /// Dropping the future kills every process, without waiting for their death.
-    pub async fn serve(&self, listener: TcpListener, closing: CancellationToken, patience: Duration) {
+    pub async fn serve(&self, listener: impl Into<Listening>, closing: CancellationToken, patience: Duration) {
         let shared = &*self.shared;
         let kill_if_dropped = KillOnDrop(shared);
         let warden_ending = CancellationToken::new().drop_guard();
@@ -278,7 +277,7 @@ impl Agent {
         drop(kill_if_dropped);
     }
 
-    async fn answer_until(&self, listener: TcpListener, closing: CancellationToken, patience: Duration) {
+    async fn answer_until(&self, listener: impl Into<Listening>, closing: CancellationToken, patience: Duration) {
         let shared = &*self.shared;
         let deaf = CancellationToken::new();
         let answering = serve(listener, &shared.config.limits, deaf.clone(), |_peer| {

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::register_config::RegisterConfig;
 use super::room::RoomConfig;
 use crate::model::{ByteSize, FunctionName, InvalidValue, human_duration};
-use crate::server::{ConnectionLimits, Exposure};
+use crate::server::{Admitted, ConnectionLimits, Exposure};
+use crate::tls::ServerTlsConfig;
 
 /// `[runner]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,9 +18,12 @@ use crate::server::{ConnectionLimits, Exposure};
 pub struct AgentConfig {
     /// Address to listen on. Balancers call here; `/status`, `/metrics`, `/livez` and `/readyz` are here too.
     pub listen: SocketAddr,
-    /// The word `without-authentication` opens an address that is not loopback: whoever reaches an agent may run programs on it.
+    /// The word `without-authentication` opens an address that is not loopback without client certificates: whoever reaches an agent may
+    /// run programs on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expose: Option<Exposure>,
+    /// TLS; with `client_certificates = "required"` only balancers with a certificate of `client_ca` come in.
+    pub tls: ServerTlsConfig,
     /// Calls that may run at once.
     pub slots: u32,
     /// Memory that workers may be admitted with in total.
@@ -56,6 +60,7 @@ impl Default for AgentConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9001)),
             expose: None,
+            tls: ServerTlsConfig::default(),
             slots: 8,
             memory: ByteSize::gib(2),
             socket_directory: None,
@@ -94,9 +99,19 @@ pub const MAX_SOCKET_DIRECTORY: usize = 39;
 pub struct InvalidAgentConfig(pub InvalidValue);
 
 impl AgentConfig {
+    /// Who can call.
+    pub fn admitted(&self) -> Admitted {
+        if self.tls.authenticates() {
+            Admitted::Authenticated
+        } else {
+            Admitted::Anybody("tls.client_certificates = \"required\"")
+        }
+    }
+
     /// The values that cannot be used.
     pub fn validate(&self) -> Vec<InvalidValue> {
-        let mut invalid: Vec<InvalidValue> = Exposure::check(self.expose, self.listen).into_iter().collect();
+        let mut invalid: Vec<InvalidValue> = Exposure::check(self.expose, self.listen, self.admitted()).into_iter().collect();
+        invalid.extend(self.tls.validate().into_iter().map(|value| value.within("tls")));
         if self.slots == 0 {
             invalid.push(InvalidValue::new("slots", "at least 1"));
         }

@@ -1,12 +1,16 @@
 //! Arguments that several commands share.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::{Config, ConfigErrors, Flag, Loaded, Role, Sources};
-
+use super::http_client::Target;
 use super::output;
+use super::secret_token::SecretToken;
+use crate::config::{Config, ConfigErrors, Flag, Loaded, Role, Sources};
+use crate::telemetry::metrics::{Metrics, MetricsConfig};
+use crate::tls::{ClientTls, ClientTlsConfig, TlsMetrics};
 
 /// Where the configuration comes from.
 #[derive(Clone, Debug, Args)]
@@ -75,4 +79,59 @@ pub(super) struct AdminArguments {
     /// How the answer is printed
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(super) output: TableFormat,
+
+    /// A file with the token to show. Without it, the one in RUNPOOL_TOKEN
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(super) tls: TlsArguments,
+}
+
+impl AdminArguments {
+    /// The admin listener, with the token that it wants to see.
+    ///
+    /// # Errors
+    /// A file cannot be used, or the address is none.
+    pub(super) fn target(&self) -> anyhow::Result<Target> {
+        let token = match &self.token_file {
+            Some(file) => Some(SecretToken::read(file)?),
+            None => SecretToken::from_variable("RUNPOOL_TOKEN"),
+        };
+        Target::new(&self.admin, self.tls.load()?, token)
+    }
+}
+
+/// TLS to whoever is asked.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "TLS")]
+pub(super) struct TlsArguments {
+    /// The roots (PEM) that its certificate is checked against
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+
+    /// The certificate (PEM) to show when asked
+    #[arg(long, value_name = "FILE", requires = "ca", requires = "key")]
+    certificate: Option<PathBuf>,
+
+    /// The private key (PEM) of --certificate
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+
+    /// The name that its certificate must have, instead of the host of its address
+    #[arg(long, value_name = "NAME", requires = "ca")]
+    server_name: Option<String>,
+}
+
+impl TlsArguments {
+    /// What the files say.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub(super) fn load(&self) -> anyhow::Result<Option<Arc<ClientTls>>> {
+        let Self { ca, certificate, key, server_name } = self.clone();
+        // Nobody scrapes a tool.
+        let metrics = TlsMetrics::declare(&mut Metrics::new(&MetricsConfig::default()));
+        Ok(ClientTls::load("tool", &ClientTlsConfig { ca, certificate, key, server_name }, &metrics)?)
+    }
 }

@@ -9,9 +9,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, response};
 use reqwest::Body;
+use tokio::time::Instant;
 
+use super::arguments::TlsArguments;
+use super::http_client::{Answer, Target};
+use super::secret_token::SecretToken;
 use super::{http_client, output};
 use crate::model::{FunctionName, parse_duration};
 use crate::protocol::headers;
@@ -55,6 +59,13 @@ pub(super) struct CallCommand {
     /// Give up after this long: 500ms, 30s, 5m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     timeout: Option<Duration>,
+
+    /// A file with the token to show
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    tls: TlsArguments,
 
     /// Print the answer's status and headers before its body
     #[arg(long, short)]
@@ -124,49 +135,52 @@ impl CallCommand {
     }
 
     async fn call(&self) -> anyhow::Result<ExitCode> {
-        let url = format!("{}/invoke/{}{}", http_client::base_url(&self.address)?, self.function, self.path);
-        let mut request = http_client::client()?.request(self.method.clone(), &url);
+        let token = self.token_file.as_deref().map(SecretToken::read).transpose()?;
+        let target = Target::new(&self.address, self.tls.load()?, token)?;
+        let mut request = Request::builder().method(&self.method).uri(format!("/invoke/{}{}", self.function, self.path));
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
         if self.detach {
             request = request.header(headers::FN_INVOKE_TYPE, headers::DETACHED);
         }
-        if let Some(timeout) = self.timeout {
-            request = request.timeout(timeout);
-        }
-        if let Some(data) = &self.data {
-            let (body, length) = data.open().await?;
-            request = request.body(body);
-            if let Some(length) = length {
-                request = request.header(http::header::CONTENT_LENGTH, length);
+        let body = match &self.data {
+            Some(data) => {
+                let (body, length) = data.open().await?;
+                if let Some(length) = length {
+                    request = request.header(http::header::CONTENT_LENGTH, length);
+                }
+                body
             }
-        }
-        let answer = request.send().await.map_err(|error| http_client::without_url(&error));
+            None => Body::from(""),
+        };
+        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let request = request.body(body).with_context(|| format!("`{}` cannot be called so", self.function))?;
+        let answer = target.send(request, deadline).await;
         let answer = answer.with_context(|| format!("could not call `{}` at {}", self.function, self.address))?;
         self.print(answer).await
     }
 
-    async fn print(&self, mut answer: reqwest::Response) -> anyhow::Result<ExitCode> {
+    async fn print(&self, mut answer: Answer) -> anyhow::Result<ExitCode> {
         if self.include {
-            output::print(head_text(&answer))?;
+            output::print(head_text(&answer.head))?;
         }
-        let header = |name: &HeaderName| answer.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let header = |name: &HeaderName| answer.head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         let call_id = header(&headers::FN_CALL_ID).unwrap_or_else(|| "unknown".to_owned());
         // An answer of runpool itself says how the call ended; a function's answer does not.
-        if let Some(outcome) = header(&headers::OUTCOME).filter(|_| !answer.status().is_success()) {
+        if let Some(outcome) = header(&headers::OUTCOME).filter(|_| !answer.head.status.is_success()) {
             let body = answer.text().await.unwrap_or_default();
             let message = http_client::message_of(&body).unwrap_or_else(|| body.trim().to_owned());
             bail!("{message} (outcome {outcome}, call {call_id})");
         }
-        let status = answer.status();
-        if self.detach && status == reqwest::StatusCode::ACCEPTED {
+        let status = answer.head.status;
+        if self.detach && status == StatusCode::ACCEPTED {
             output::print(format!("{call_id}\n"))?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut last = None;
         loop {
-            let chunk = answer.chunk().await.map_err(|error| http_client::without_url(&error));
+            let chunk = answer.chunk().await;
             let Some(chunk) = chunk.with_context(|| format!("the answer was cut off (call {call_id})"))? else { break };
             last = chunk.last().copied().or(last);
             output::print(chunk)?;
@@ -182,9 +196,9 @@ impl CallCommand {
     }
 }
 
-fn head_text(answer: &reqwest::Response) -> Vec<u8> {
-    let mut text = format!("{:?} {}\r\n", answer.version(), answer.status()).into_bytes();
-    for (name, value) in answer.headers() {
+fn head_text(head: &response::Parts) -> Vec<u8> {
+    let mut text = format!("{:?} {}\r\n", head.version, head.status).into_bytes();
+    for (name, value) in &head.headers {
         text.extend_from_slice(name.as_str().as_bytes());
         text.extend_from_slice(b": ");
         text.extend_from_slice(value.as_bytes());

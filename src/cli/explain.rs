@@ -27,8 +27,9 @@ pub(super) struct ExplainCommand {
 
 impl ExplainCommand {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let url = format!("{}/v1/calls/{}/placement", http_client::base_url(&self.admin.admin)?, self.call_id);
-        let document = http_client::block_on(http_client::get_json(&url))?;
+        let (target, path) = (self.admin.target()?, format!("/v1/calls/{}/placement", self.call_id));
+        let document = http_client::block_on(target.get_json(&path))?;
+        let url = target.url(&path);
         match self.admin.output {
             TableFormat::Json => output::print(format!("{document:#}\n"))?,
             TableFormat::Table => output::print(told(&document).with_context(|| format!("{url} answered with something else"))?)?,

@@ -8,6 +8,7 @@
 //! 2 the command line was wrong. An error is told on standard error, without a backtrace: it is for users.
 
 mod arguments;
+mod ca;
 mod call;
 mod check;
 mod completions;
@@ -20,9 +21,11 @@ mod init;
 mod output;
 mod roles;
 mod runners;
+mod secret_token;
 mod sim;
 mod status;
 mod table;
+mod token;
 mod warden;
 
 use std::io;
@@ -68,6 +71,8 @@ enum Command {
     Check(check::CheckCommand),
     Config(config::ConfigCommand),
     Sim(sim::SimCommand),
+    Ca(ca::CaCommand),
+    Token(token::TokenCommand),
     Completions(completions::CompletionsCommand),
     #[command(hide = true)]
     Warden(warden::WardenCommand),
@@ -97,6 +102,8 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Config(command) => command.run(),
         Command::Sim(command) => command.run(),
+        Command::Ca(command) => command.run(),
+        Command::Token(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Warden(command) => Ok(command.run()),
         Command::DemoFunction(command) => command.run(),
@@ -163,7 +170,22 @@ mod tests {
             cli.get_subcommands().filter(|command| !command.is_hide_set()).map(clap::Command::get_name).collect();
         assert_eq!(
             names,
-            ["up", "lb", "runner", "call", "status", "runners", "functions", "explain", "check", "config", "sim", "completions"]
+            [
+                "up",
+                "lb",
+                "runner",
+                "call",
+                "status",
+                "runners",
+                "functions",
+                "explain",
+                "check",
+                "config",
+                "sim",
+                "ca",
+                "token",
+                "completions"
+            ]
         );
     }
 }

@@ -55,8 +55,7 @@ pub(super) async fn print_list(
     name: &str,
     told: impl Fn(&[Map<String, Value>]) -> String,
 ) -> anyhow::Result<ExitCode> {
-    let url = format!("{}/v1/{name}", http_client::base_url(&admin.admin)?);
-    let document = http_client::get_json(&url).await?;
+    let document = admin.target()?.get_json(&format!("/v1/{name}")).await?;
     match admin.output {
         TableFormat::Json => output::print(format!("{document:#}\n"))?,
         TableFormat::Table => output::print(told(&http_client::rows(&document, name)?))?,

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::arguments::{AdminArguments, TableFormat};
+use super::http_client::Target;
 use super::{http_client, output, table};
 use crate::protocol::AgentStatus;
 
@@ -35,13 +36,12 @@ impl StatusCommand {
     }
 
     async fn print_balancer(&self) -> anyhow::Result<ExitCode> {
-        let url = format!("{}/readyz?verbose", http_client::base_url(&self.admin.admin)?);
-        let answer = http_client::get(&url).await?;
-        let is_ready = answer.status.is_success();
+        let (status, body) = self.admin.target()?.get("/readyz?verbose").await?;
+        let is_ready = status.is_success();
         match self.admin.output {
-            TableFormat::Table => output::print(format!("{}\n", answer.body.trim_end()))?,
+            TableFormat::Table => output::print(format!("{}\n", body.trim_end()))?,
             TableFormat::Json => {
-                let detail = serde_json::from_str(&answer.body).unwrap_or(Value::String(answer.body));
+                let detail = serde_json::from_str(&body).unwrap_or(Value::String(body));
                 output::print(format!("{:#}\n", json!({ "is_ready": is_ready, "detail": detail })))?;
             }
         }
@@ -49,10 +49,11 @@ impl StatusCommand {
     }
 
     async fn print_runner(&self, address: &str) -> anyhow::Result<ExitCode> {
-        let url = format!("{}/status", http_client::base_url(address)?);
-        let document = http_client::get_json(&url).await?;
+        // The token is for the balancer: a runner gets none.
+        let target = Target::new(address, self.admin.tls.load()?, None)?;
+        let document = target.get_json("/status").await?;
         let status: AgentStatus = serde_json::from_value(document.clone())
-            .with_context(|| format!("{url} answered with something that is not a status"))?;
+            .with_context(|| format!("{} answered with something that is not a status", target.url("/status")))?;
         match self.admin.output {
             TableFormat::Json => output::print(format!("{document:#}\n"))?,
             TableFormat::Table => output::print(table::sheet(document.as_object().unwrap_or(&serde_json::Map::new())))?,

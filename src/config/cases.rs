@@ -227,8 +227,37 @@ fn a_value_that_fits_its_type_and_cannot_be_used_is_told_too() {
     for (text, expected) in [
         (
             "[front]\nlisten = \"0.0.0.0:80\"",
-            "c.toml:2: front.listen = \"0.0.0.0:80\": expected a loopback address, or expose = \"without-authentication\" beside it, since \
-             nothing there asks who is calling",
+            "c.toml:2: front.listen = \"0.0.0.0:80\": expected a loopback address, or access = \"token\" or \"identity\" for every function, or \
+             tls.client_certificates = \"required\", or expose = \"without-authentication\" beside it, since nothing there asks who is calling",
+        ),
+        (
+            "[admin]\nlisten = \"0.0.0.0:81\"",
+            "c.toml:2: admin.listen = \"0.0.0.0:81\": expected a loopback address, or tokens, or tls.client_certificates = \"required\", or \
+             expose = \"without-authentication\" beside it, since nothing there asks who is calling",
+        ),
+        (
+            "[runner]\nlisten = \"0.0.0.0:81\"",
+            "c.toml:2: runner.listen = \"0.0.0.0:81\": expected a loopback address, or tls.client_certificates = \"required\", or \
+             expose = \"without-authentication\" beside it, since nothing there asks who is calling",
+        ),
+        (
+            "[pool.registration]\nenabled = true",
+            "c.toml:2: pool.registration.enabled = true: expected tokens or token_file beside it, or admin.tls.client_certificates = \
+             \"required\", or insecure = true while the admin listener is on loopback",
+        ),
+        (
+            "[[function]]\nname = \"f\"\ncommand = [\"x\"]\naccess = \"token\"",
+            "c.toml:4: function[f].access = \"token\": expected a token in front.tokens that callers could show; there is none",
+        ),
+        (
+            "[[function]]\nname = \"f\"\ncommand = [\"x\"]\naccess = \"identity\"",
+            "c.toml:4: function[f].access = \"identity\": expected front.tls.client_certificates = \"required\" or \"optional\", since nobody is \
+             asked for a certificate",
+        ),
+        (
+            "[[front.tokens]]\nname = \"shop\"\nhash = \"the-token-itself\"",
+            "c.toml:3: front.tokens[shop].hash = ***: expected the hash of a token as `runpool token make` prints it: `sha256:` and 64 \
+             hexadecimal digits",
         ),
         ("[front]\nmax_in_flight = 0", "c.toml:2: front.max_in_flight = 0: expected at least 1"),
         ("[front]\nlimits.max_streams = 0", "c.toml:2: front.limits.max_streams = 0: expected at least 1"),
@@ -486,4 +515,37 @@ fn line() -> impl Strategy<Value = String> {
         (proptest::sample::select(keys.to_vec()), proptest::sample::select(values.to_vec()))
             .prop_map(|(key, value)| format!("{key} = {value}\n")),
     ]
+}
+
+/// SHA-256 of nothing in particular.
+const HASH: &str = "sha256:d7ecdf25eaf3deba0f2628771dbdd22d4138ab6cf38f91ed02a2ca0dec7c8ab7";
+
+#[test]
+fn tokens_that_functions_name_must_be_there_and_guard_a_listener_beyond_loopback() {
+    let text = |name: &str, front: &str| {
+        format!(
+            "[front]\n{front}\ntokens = [{{ name = \"shop\", hash = \"{HASH}\" }}]\n[[function]]\nname = \"f\"\ncommand = [\"x\"]\naccess = \
+             \"token\"\ntokens = [\"{name}\"]\n"
+        )
+    };
+    assert_eq!(
+        Bench::new(&text("shopp", "")).errors(),
+        ["c.toml:8: function[f].tokens[0] = ***: expected the name of one of front.tokens: shop; did you mean `shop`?"]
+    );
+    let warnings = Bench::new(&text("shop", "listen = \"0.0.0.0:80\"")).warnings();
+    assert!(warnings.iter().any(|warning| warning.contains("tokens come here in clear")), "{warnings:?}");
+}
+
+#[test]
+fn neither_tokens_nor_their_hashes_are_printed() {
+    let text = format!(
+        "[front]\ntokens = [{{ name = \"shop\", hash = \"{HASH}\", rate_limit = {{ per_second = 7 }} }}]\n[admin]\ntokens = [{{ name = \
+         \"anna\", hash = \"{HASH}\", role = \"operate\" }}]\n"
+    );
+    let loaded = Bench::new(&text).ok();
+    let printed = format!("{}{}{loaded:?}", loaded.render(RenderFormat::Toml), loaded.render(RenderFormat::Json));
+    assert!(!printed.contains(HASH.get(7..30).unwrap()), "{printed}");
+    for part in ["[[front.tokens]]", "name = \"shop\"", "rate_limit.per_second = 7", "role = \"operate\""] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::access;
 use super::errors::ConfigError;
 use super::expectation::nearest;
 use super::load::{Role, Tables};
@@ -27,7 +28,7 @@ pub(super) fn check(config: &Config, root: &Node, role: Role, tables: Tables) ->
     let places = Places { root, effective: serde_json::to_value(config).unwrap_or_default() };
     let mut findings = Findings::default();
     structs(config, &places, &mut findings.errors);
-    listeners(config, role, &places, &mut findings.errors);
+    access::check(config, role, tables, &places, &mut findings);
     if tables == Tables::Whole {
         functions(config, role, &places, &mut findings);
         routes(config, &places, &mut findings.errors);
@@ -40,14 +41,14 @@ pub(super) fn check(config: &Config, root: &Node, role: Role, tables: Tables) ->
 }
 
 /// Where values came from.
-struct Places<'a> {
+pub(super) struct Places<'a> {
     root: &'a Node,
     effective: serde_json::Value,
 }
 
 impl Places<'_> {
     /// An error about the value of `key`, at the place where it was set; else where its table begins.
-    fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+    pub(super) fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
         let path = parse_path(key);
         let name = self.root.describe(&path);
         let (node, found) = self.root.find_nearest(&path);
@@ -94,18 +95,6 @@ fn invalid_telemetry(message: &str) -> InvalidValue {
     let key = message.split('`').nth(1).and_then(|key| key.strip_prefix("telemetry.")).unwrap_or_default();
     let expected = message.split_once("expected ").map_or(message, |(_, expected)| expected);
     InvalidValue::new(key, expected)
-}
-
-fn listeners(config: &Config, role: Role, places: &Places<'_>, errors: &mut Vec<ConfigError>) {
-    let is_same = config.front.listen == config.admin.listen && config.front.listen.port() != 0;
-    if is_same && role != Role::Runner {
-        errors.push(places.error("admin.listen", "expected another address than front.listen has"));
-    }
-    let registration = &config.pool.registration;
-    if registration.enabled && registration.insecure && !config.admin.listen.ip().is_loopback() && role != Role::Runner {
-        let problem = "expected false, with token_sha256 or token_file: the admin listener is not on loopback, and whoever registers a runner is sent calls";
-        errors.push(places.error("pool.registration.insecure", problem));
-    }
 }
 
 fn functions(config: &Config, role: Role, places: &Places<'_>, findings: &mut Findings) {

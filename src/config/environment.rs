@@ -11,8 +11,10 @@ use super::tree::{Node, Value};
 pub(super) const PREFIX: &str = "RUNPOOL_";
 
 /// Variables that are ours and set no key of the configuration:
-/// the file itself, the defaults of `--address` and `--admin` of the tools, and the mark that an agent puts on its workers.
-pub(super) const OTHER_VARIABLES: [&str; 4] = ["RUNPOOL_CONFIG", "RUNPOOL_ADDRESS", "RUNPOOL_ADMIN", "RUNPOOL_INCARNATION"];
+/// the file itself, the defaults of `--address` and `--admin` of the tools and the token that they show, and the mark that an agent puts on
+/// its workers.
+pub(super) const OTHER_VARIABLES: [&str; 5] =
+    ["RUNPOOL_CONFIG", "RUNPOOL_ADDRESS", "RUNPOOL_ADMIN", "RUNPOOL_TOKEN", "RUNPOOL_INCARNATION"];
 
 /// A flag that sets a key.
 #[derive(Clone, PartialEq, Eq)]

@@ -167,12 +167,17 @@ fn describe(root: &Node, path: &[Step], wrong: &Wrong) -> ConfigError {
     ConfigError::value(node.origin.clone(), key, value, problem).suggesting(suggestion)
 }
 
-/// In a file, directories are relative to that file; elsewhere, to where the program was started.
+/// In a file, files and directories are relative to that file; elsewhere, to where the program was started.
 fn make_directories_absolute(config: &mut Config, file: Option<&Path>) {
     let base = file.and_then(Path::parent).unwrap_or(Path::new(""));
-    let files = [&mut config.pool.file.path, &mut config.pool.registration.token_file, &mut config.runner.register.token_file];
+    let Config { front, admin, pool, runner, .. } = config;
+    let servers = [&mut front.tls, &mut admin.tls, &mut runner.tls];
+    let servers = servers.into_iter().flat_map(|tls| [&mut tls.certificate, &mut tls.key, &mut tls.client_ca]);
+    let clients = [&mut pool.tls, &mut runner.register.tls];
+    let clients = clients.into_iter().flat_map(|tls| [&mut tls.ca, &mut tls.certificate, &mut tls.key]);
+    let files = [&mut pool.file.path, &mut pool.registration.token_file, &mut runner.register.token_file];
     let directories = config.functions.iter_mut().map(|function| &mut function.directory);
-    for directory in files.into_iter().chain(directories).filter_map(Option::as_mut) {
+    for directory in files.into_iter().chain(servers).chain(clients).chain(directories).filter_map(Option::as_mut) {
         // Fails only for an empty path or without a working directory; the check that it exists tells then.
         if let Ok(absolute) = std::path::absolute(base.join(&*directory)) {
             *directory = absolute.components().collect();

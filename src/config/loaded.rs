@@ -51,7 +51,7 @@ impl Loaded {
         self.root.find(&parse_path(key)).map_or(Origin::Default, |node| node.origin.clone())
     }
 
-    /// Every effective value with its origin: the settings in the order of the documentation, then routes and functions.
+    /// Every effective value with its origin: the settings in the order of the documentation, then tokens, routes and functions.
     pub fn settings(&self) -> Vec<Setting> {
         let effective = serde_json::to_value(&self.config).unwrap_or_default();
         let mut settings: Vec<Setting> = Vec::new();
@@ -59,17 +59,19 @@ impl Loaded {
             let value = key.path.split('.').try_fold(&effective, |value, name| value.get(name));
             settings.push(self.setting(&parse_path(&key.path), value));
         }
-        for table in ["route", "function"] {
-            let elements = effective.get(table).and_then(serde_json::Value::as_array);
+        for table in ["front.tokens", "admin.tokens", "pool.registration.tokens", "route", "function"] {
+            let elements = table.split('.').try_fold(&effective, |value, name| value.get(name));
+            let elements = elements.and_then(serde_json::Value::as_array);
             for (index, element) in elements.into_iter().flatten().enumerate() {
-                let mut path = vec![Step::Key(table.to_owned()), Step::Index(index)];
+                let mut path: Vec<Step> = table.split('.').map(|name| Step::Key(name.to_owned())).collect();
+                path.push(Step::Index(index));
                 self.element(&mut path, element, &mut settings);
             }
         }
         settings
     }
 
-    /// The settings of one `[[route]]` or `[[function]]`.
+    /// The settings of one element: of `[[function]]`, `[[front.tokens]]` and their like.
     fn element(&self, path: &mut Vec<Step>, value: &serde_json::Value, settings: &mut Vec<Setting>) {
         let Some(entries) = value.as_object() else {
             settings.push(self.setting(path, Some(value)));
@@ -92,7 +94,7 @@ impl Loaded {
         Setting { key, value, origin }
     }
 
-    /// The keys that differ from `next` and that a reload cannot change: all but functions, routes and runners.
+    /// The keys that differ from `next` and that a reload cannot change: all but functions, routes, tokens and runners.
     pub fn needs_restart(&self, next: &Self) -> Vec<String> {
         let (mut before, mut after) = (self.config.clone(), next.config.clone());
         for config in [&mut before, &mut after] {

@@ -14,6 +14,7 @@
 //!
 //! This floor imports the floors that declare configuration; only `cli` imports it.
 
+mod access;
 #[cfg(test)]
 mod cases;
 mod checks;

@@ -50,7 +50,7 @@ fn toml(settings: &[Setting]) -> String {
         }
         for (name, setting) in entries {
             let line = match &setting.value {
-                Some(value) => format!("{} = {}", toml_key(name), toml_value(value)),
+                Some(value) => format!("{} = {}", name_in(table, name), toml_value(value)),
                 None => format!("# {name} is not set"),
             };
             let _ = writeln!(text, "{line:COMMENT_COLUMN$}  # {}", setting.origin);
@@ -78,6 +78,14 @@ fn header(table: &str) -> String {
         Some((name, rest)) if rest.ends_with("].config") => format!("[{name}.config]"),
         Some((name, _)) => format!("[[{name}]]"),
     }
+}
+
+/// A key within its table: names of a function's environment may hold dots, others are tables within it.
+fn name_in(table: &str, name: &str) -> String {
+    if table.ends_with("].config") {
+        return toml_key(name);
+    }
+    name.split('.').map(toml_key).collect::<Vec<_>>().join(".")
 }
 
 fn toml_key(name: &str) -> String {

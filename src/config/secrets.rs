@@ -6,14 +6,17 @@ use super::tree::Value;
 pub(super) const MASK: &str = "***";
 
 /// Words that, as a part of a key's last name, say that its value is a secret.
-const SECRET_WORDS: [&str; 7] = ["token", "secret", "password", "passwd", "passphrase", "credential", "key"];
+///
+/// A hash is among them as somebody may have put the token itself in its place.
+const SECRET_WORDS: [&str; 8] = ["token", "hash", "secret", "password", "passwd", "passphrase", "credential", "key"];
 
 /// Whether the value at this path is to be masked: `function[greet].config.ANYTHING`, `admin.token`, `tls.private_key`.
 pub(super) fn is_secret(path: &str) -> bool {
     if path.starts_with("function") && path.contains(".config") {
         return true;
     }
-    let name = path.rsplit('.').next().unwrap_or(path).to_ascii_lowercase();
+    // An element of a list is as secret as the list.
+    let name = path.rsplit('.').next().unwrap_or(path).split('[').next().unwrap_or_default().to_ascii_lowercase();
     name.split(['_', '-']).any(|part| SECRET_WORDS.iter().any(|word| part == *word || part.strip_suffix('s') == Some(*word)))
 }
 
@@ -60,6 +63,7 @@ mod tests {
             "function[greet].config.HOME",
             "function[0].config",
             "admin.token",
+            "front.tokens[shop].hash",
             "tls.private_key",
             "x.api-keys",
             "store.Password",

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use http::{Method, Uri};
 
 use super::config::RouteConfig;
+use super::guard::Guard;
 use super::routes::{Destination, Route, RouteTable, invoke_intent, invoke_target, with_query};
+use super::token_config::FrontToken;
 use crate::model::{Function, FunctionName, FunctionSpec};
 
 /// Functions and routes.
@@ -14,6 +16,7 @@ use crate::model::{Function, FunctionName, FunctionSpec};
 pub struct Catalog {
     functions: BTreeMap<FunctionName, Arc<Function>>,
     routes: RouteTable,
+    guard: Guard,
 }
 
 /// Functions or routes that do not fit together.
@@ -58,7 +61,7 @@ pub(super) enum NoDestination {
 }
 
 impl Catalog {
-    /// Functions and the routes to them.
+    /// Functions and the routes to them. Nobody has a token yet: see [`Catalog::guarded_by`].
     ///
     /// # Errors
     /// See [`CatalogError`].
@@ -79,7 +82,25 @@ impl Catalog {
             }
             table.push(route);
         }
-        Ok(Self { functions: by_name, routes: RouteTable::new(table) })
+        let guard = Guard::new(by_name.values().map(|function| &function.spec), &[]);
+        Ok(Self { functions: by_name, routes: RouteTable::new(table), guard })
+    }
+
+    /// The same for callers with these tokens.
+    #[must_use]
+    pub fn guarded_by(mut self, tokens: &[FrontToken]) -> Self {
+        self.guard = Guard::new(self.functions.values().map(|function| &function.spec), tokens);
+        self
+    }
+
+    /// Who may call what.
+    pub(super) const fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Goes on counting calls where `former` was.
+    pub(super) fn go_on_from(&mut self, former: &Self) {
+        self.guard.go_on_from(&former.guard);
     }
 
     /// The functions, by name.

@@ -6,8 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::forwarding::ForwardedStyle;
-use crate::model::{ByteSize, FunctionName, InvalidValue, human_duration};
-use crate::server::{ConnectionLimits, Exposure};
+use super::token_config::{AdminToken, FrontToken};
+use crate::access::validate_names;
+use crate::model::{Access, ByteSize, FunctionName, FunctionSpec, InvalidValue, human_duration};
+use crate::server::{Admitted, ConnectionLimits, Exposure};
+use crate::tls::ServerTlsConfig;
 
 /// `[front]`: where clients call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,9 +18,14 @@ use crate::server::{ConnectionLimits, Exposure};
 pub struct FrontConfig {
     /// Address to listen on.
     pub listen: SocketAddr,
-    /// Needed for an address that is not loopback.
+    /// Needed for an address that is not loopback, unless whoever calls has to show who it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expose: Option<Exposure>,
+    /// TLS.
+    pub tls: ServerTlsConfig,
+    /// Tokens that callers may show: to the functions with `access = "token"`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<FrontToken>,
     /// Calls in hand at once; one more is answered 503 `overloaded`.
     pub max_in_flight: usize,
     /// The longest body of a call; a longer one is answered 413.
@@ -46,6 +54,8 @@ impl Default for FrontConfig {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             expose: None,
+            tls: ServerTlsConfig::default(),
+            tokens: Vec::new(),
             max_in_flight: 10_000,
             max_body: ByteSize::gib(1),
             held_body: ByteSize::kib(64),
@@ -61,9 +71,14 @@ impl Default for FrontConfig {
 }
 
 impl FrontConfig {
-    /// The values that cannot be used.
+    /// The values that cannot be used. Whether anybody may listen there depends on the functions too: see [`FrontConfig::check_exposure`].
     pub fn validate(&self) -> Vec<InvalidValue> {
-        let mut invalid: Vec<InvalidValue> = Exposure::check(self.expose, self.listen).into_iter().collect();
+        let mut invalid: Vec<InvalidValue> = self.tls.validate().into_iter().map(|value| value.within("tls")).collect();
+        invalid.extend(validate_names(self.tokens.iter().map(|token| (token.name.as_str(), &token.hash))));
+        for (index, token) in self.tokens.iter().enumerate() {
+            let rate_limit = token.rate_limit.iter().flat_map(|limit| limit.validate());
+            invalid.extend(rate_limit.map(|value| value.within(&format!("tokens[{index}].rate_limit"))));
+        }
         if self.max_in_flight == 0 {
             invalid.push(InvalidValue::new("max_in_flight", "at least 1"));
         }
@@ -83,6 +98,21 @@ impl FrontConfig {
         invalid.extend(self.limits.validate().into_iter().map(|value| value.within("limits")));
         invalid
     }
+
+    /// Who can call these functions.
+    pub fn admitted(&self, functions: &[FunctionSpec]) -> Admitted {
+        let is_guarded = !functions.is_empty() && functions.iter().all(|spec| spec.access != Access::Open);
+        if is_guarded || self.tls.authenticates() {
+            Admitted::Authenticated
+        } else {
+            Admitted::Anybody("access = \"token\" or \"identity\" for every function, or tls.client_certificates = \"required\"")
+        }
+    }
+
+    /// What is wrong with listening there in front of these functions, if anything (P8).
+    pub fn check_exposure(&self, functions: &[FunctionSpec]) -> Option<InvalidValue> {
+        Exposure::check(self.expose, self.listen, self.admitted(functions))
+    }
 }
 
 /// `[admin]`: where operators look.
@@ -91,9 +121,14 @@ impl FrontConfig {
 pub struct AdminConfig {
     /// Address to listen on.
     pub listen: SocketAddr,
-    /// Needed for an address that is not loopback.
+    /// Needed for an address that is not loopback, unless whoever asks has to show who it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expose: Option<Exposure>,
+    /// TLS.
+    pub tls: ServerTlsConfig,
+    /// Tokens, one of which has to be shown for everything but liveness and readiness. None: nobody is asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tokens: Vec<AdminToken>,
     /// Runners that the pool must have before `/readyz` says ready.
     pub ready_runners: usize,
     /// Calls of which the balancer remembers why they went where they went, for `runpool explain`; 0 is none. Some hundred bytes each.
@@ -102,7 +137,14 @@ pub struct AdminConfig {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8081)), expose: None, ready_runners: 1, explained_calls: 4_096 }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            expose: None,
+            tls: ServerTlsConfig::default(),
+            tokens: Vec::new(),
+            ready_runners: 1,
+            explained_calls: 4_096,
+        }
     }
 }
 
@@ -110,9 +152,20 @@ impl Default for AdminConfig {
 const MOST_EXPLAINED: usize = 1_000_000;
 
 impl AdminConfig {
+    /// Who can look.
+    pub fn admitted(&self) -> Admitted {
+        if self.tls.authenticates() || !self.tokens.is_empty() {
+            Admitted::Authenticated
+        } else {
+            Admitted::Anybody("tokens, or tls.client_certificates = \"required\"")
+        }
+    }
+
     /// The values that cannot be used.
     pub fn validate(&self) -> Vec<InvalidValue> {
-        let mut invalid: Vec<InvalidValue> = Exposure::check(self.expose, self.listen).into_iter().collect();
+        let mut invalid: Vec<InvalidValue> = Exposure::check(self.expose, self.listen, self.admitted()).into_iter().collect();
+        invalid.extend(self.tls.validate().into_iter().map(|value| value.within("tls")));
+        invalid.extend(validate_names(self.tokens.iter().map(|token| (token.name.as_str(), &token.hash))));
         if self.explained_calls > MOST_EXPLAINED {
             invalid.push(InvalidValue::new("explained_calls", format!("at most {MOST_EXPLAINED}")));
         }
@@ -188,6 +241,10 @@ impl Default for ShutdownConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::TokenHash;
+    use crate::front::AdminRole;
+    use crate::model::RateLimit;
+    use crate::tls::ClientCertificates;
 
     fn keys(invalid: Vec<InvalidValue>) -> Vec<String> {
         invalid.into_iter().map(|value| value.key).collect()
@@ -204,9 +261,40 @@ mod tests {
             ..FrontConfig::default()
         };
         config.limits.max_streams = 0;
-        assert_eq!(keys(config.validate()), ["listen", "max_in_flight", "held_body", "body_timeout", "limits.max_streams"]);
+        assert_eq!(keys(config.validate()), ["max_in_flight", "held_body", "body_timeout", "limits.max_streams"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_tokens_is_named() {
+        let token = |name: &str, rate_limit| FrontToken { name: name.into(), hash: TokenHash::of(name), rate_limit };
+        let never = Some(RateLimit { per_second: 0, burst: None });
+        let config = FrontConfig { tokens: vec![token("a", None), token("a", never)], ..FrontConfig::default() };
+        assert_eq!(keys(config.validate()), ["tokens[1].name", "tokens[1].hash", "tokens[1].rate_limit.per_second"]);
+    }
+
+    #[test]
+    fn beyond_loopback_everybody_must_show_who_it_is_or_the_operator_says_otherwise() {
+        let front = FrontConfig { listen: "0.0.0.0:80".parse().unwrap(), ..FrontConfig::default() };
+        let open = FunctionSpec::named("open".parse().unwrap());
+        let guarded = FunctionSpec { access: Access::Token, ..open.clone() };
+        let is_fine = |front: &FrontConfig, functions: &[FunctionSpec]| front.check_exposure(functions).is_none();
+        assert!(is_fine(&front, &[guarded.clone()]));
+        assert!(!is_fine(&front, &[guarded, open.clone()]) && !is_fine(&front, &[]));
+        let tls = ServerTlsConfig {
+            certificate: Some("c".into()),
+            client_certificates: ClientCertificates::Required,
+            ..ServerTlsConfig::default()
+        };
+        assert!(is_fine(&FrontConfig { tls: tls.clone(), ..front.clone() }, &[open.clone()]));
+        assert!(is_fine(&FrontConfig { expose: Some(Exposure::WithoutAuthentication), ..front }, &[open]));
+
         let admin = AdminConfig { listen: "0.0.0.0:81".parse().unwrap(), ..AdminConfig::default() };
         assert_eq!(keys(admin.validate()), ["listen"]);
+        let token = AdminToken { name: "a".into(), hash: TokenHash::of("a"), role: AdminRole::Read };
+        assert_eq!(keys(AdminConfig { tokens: vec![token], ..admin.clone() }.validate()), [""; 0]);
+        let required =
+            AdminConfig { tls: ServerTlsConfig { key: Some("k".into()), client_ca: Some("a".into()), ..tls }, ..admin };
+        assert_eq!(keys(required.validate()), [""; 0]);
     }
 
     #[test]

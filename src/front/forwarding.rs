@@ -43,6 +43,8 @@ pub(super) struct ClientHop {
     plain: HeaderValue,
     /// As the parameter `for` of `Forwarded` has it (RFC 7239 section 6).
     node: String,
+    /// Of which scheme the request was: http or https.
+    scheme: &'static str,
 }
 
 impl ClientHop {
@@ -55,7 +57,12 @@ impl ClientHop {
         };
         // The text of an address is always a valid header value.
         let plain = HeaderValue::from_str(&plain).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { address, plain, node }
+        Self { address, plain, node, scheme: "http" }
+    }
+
+    /// The same, encrypted.
+    pub(super) fn by_tls(self) -> Self {
+        Self { scheme: "https", ..self }
     }
 }
 
@@ -148,7 +155,7 @@ impl Forwarding {
                 headers.insert(FORWARDED_FOR, list);
             }
             if !headers.contains_key(FORWARDED_PROTO) {
-                headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+                headers.insert(FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
             }
             if let Some(host) = host
                 && !headers.contains_key(FORWARDED_HOST)
@@ -159,7 +166,7 @@ impl Forwarding {
         if self.style.has_forwarded() {
             let quoted = host.and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\']));
             let host = quoted.map_or_else(String::new, |host| format!(";host=\"{host}\""));
-            let element = format!("for={}{host};proto=http", hop.node);
+            let element = format!("for={}{host};proto={}", hop.node, hop.scheme);
             let list = match former_forwarded {
                 Some(former) => joined(&former, &element),
                 None => HeaderValue::from_str(&element).ok(),

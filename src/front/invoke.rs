@@ -9,10 +9,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, UPGRADE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::answer::FrontBody;
@@ -21,6 +22,7 @@ use super::catalog::{Catalog, NoDestination};
 use super::config::FrontConfig;
 use super::explain::ExplainedCalls;
 use super::forwarding::{ClientHop, Forwarding, Hops, host_of};
+use super::guard::Denied;
 use super::held_body::{Fate, HoldError, held_size, hold};
 use super::identity::{new_call_id, request_id};
 use super::record::{FrontTelemetry, Record};
@@ -32,6 +34,7 @@ use crate::placement::{GaveUp, NotPlaced, PlacedResult, Placement};
 use crate::protocol::{Problem, headers, parse_traceparent, remove_hop_by_hop, remove_internal};
 use crate::runner::{AnswerBody, CallError};
 use crate::telemetry::trace::SpanKind;
+use crate::tls::PeerIdentity;
 
 /// Takes calls from clients. Cheap to clone; a [`tower::Service`], so that it can stand behind a listener of ours or inside a program of
 /// yours.
@@ -51,6 +54,8 @@ struct Shared {
     places: Arc<Semaphore>,
     /// Memory for bodies that are held.
     memory: BodyMemory,
+    /// What rates are counted from.
+    began: Instant,
     options: Vec<CallOption>,
 }
 
@@ -62,6 +67,10 @@ pub type CallOption = Arc<dyn Fn(&mut Call) -> Result<(), CallError> + Send + Sy
 #[derive(Clone, Copy, Debug)]
 pub struct ClientAddress(pub SocketAddr);
 
+/// Whose certificate the client showed, if the listener has verified one: put it into the request's extensions.
+#[derive(Clone, Debug)]
+pub struct ClientIdentity(pub Arc<PeerIdentity>);
+
 /// An answer that the front makes itself.
 struct Refuse {
     outcome: Outcome,
@@ -69,11 +78,27 @@ struct Refuse {
     retry_after: Option<u64>,
     /// Where it is not the outcome's own.
     status: Option<StatusCode>,
+    /// What to show instead.
+    challenge: Option<&'static str>,
 }
 
 impl Refuse {
     fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
-        Self { outcome, detail: detail.into(), retry_after: None, status: None }
+        Self { outcome, detail: detail.into(), retry_after: None, status: None, challenge: None }
+    }
+}
+
+impl From<Denied> for Refuse {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Unauthorized { detail, challenge } => {
+                Self { challenge: Some(challenge), ..Self::new(Outcome::Unauthorized, detail) }
+            }
+            Denied::Forbidden { detail, challenge } => Self { challenge, ..Self::new(Outcome::Forbidden, detail) },
+            Denied::RateLimited { detail, wait } => {
+                Self { retry_after: Some(whole_seconds(wait)), ..Self::new(Outcome::RateLimited, detail) }
+            }
+        }
     }
 }
 
@@ -96,7 +121,8 @@ impl Front {
         let catalog = ArcSwap::from_pointee(catalog);
         let forwarding = Forwarding::new(&config.via, config.trusted_hops, config.forwarded);
         let memory = BodyMemory::new(config.max_buffered);
-        let shared = Shared { config, catalog, placement, executions, telemetry, forwarding, places, memory, options };
+        let began = Instant::now();
+        let shared = Shared { config, catalog, placement, executions, telemetry, forwarding, places, memory, began, options };
         Self { shared: Arc::new(shared) }
     }
 
@@ -106,7 +132,8 @@ impl Front {
     }
 
     /// Replaces what there is to call. Calls under way keep the version they began with.
-    pub fn set_catalog(&self, catalog: Catalog) {
+    pub fn set_catalog(&self, mut catalog: Catalog) {
+        catalog.go_on_from(&self.shared.catalog.load());
         self.shared.catalog.store(Arc::new(catalog));
     }
 
@@ -240,6 +267,9 @@ impl Front {
         let catalog = shared.catalog.load_full();
         let destination = catalog.destination(&head.method, authority.as_deref(), &head.uri).map_err(not_found)?;
         record.queued(&destination.function);
+        // Before anything of the body: who may not call costs nothing more than a head.
+        let identity = head.extensions.get::<ClientIdentity>().map(|client| &*client.0);
+        catalog.guard().admit(&destination.function, &mut head.headers, identity, shared.began.elapsed())?;
         let kind = match head.headers.get(headers::FN_INVOKE_TYPE) {
             Some(value) if value == headers::DETACHED => CallKind::Detached,
             _ => CallKind::Sync,
@@ -445,5 +475,8 @@ fn problem(refuse: &Refuse, record: &Record) -> Response<AnswerBody> {
     let mut response = Response::new(AnswerBody::full(body));
     *response.status_mut() = problem.status();
     *response.headers_mut() = headers;
+    if let Some(challenge) = refuse.challenge {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     response
 }

@@ -6,7 +6,7 @@
 //! | `lb_queued`, `lb_running` | `queued`, `running` |
 //! | `lb_call_latency_seconds` | `lb_call_latency` (milliseconds, tag `call_status`) |
 //! | `lb_runner_sched_latency_seconds`, `lb_runner_exec_latency_seconds` | `lb_runner_sched_latency`, `lb_runner_exec_latency` |
-//! | `lb_call_seconds` | – |
+//! | `lb_call_seconds`, `lb_rate_limited_total` | – |
 //! | `lb_request_body_bytes_total`, `lb_answer_body_bytes_total` | – |
 //! | `lb_in_flight` | – |
 
@@ -30,6 +30,7 @@ pub struct FrontMetrics {
     timeouts: CounterFamily,
     errors: CounterFamily,
     server_busy: CounterFamily,
+    rate_limited: CounterFamily,
     call_latency: HistogramFamily,
     call_seconds: HistogramFamily,
     sched_latency: HistogramFamily,
@@ -51,6 +52,7 @@ pub(super) struct Handles {
     pub(super) exec_latency: Histogram,
     pub(super) request_bytes: Counter,
     pub(super) answer_bytes: Counter,
+    pub(super) rate_limited: Counter,
     completed: Counter,
     canceled: Counter,
     timeouts: Counter,
@@ -81,6 +83,10 @@ impl FrontMetrics {
                 .counter("lb_timeouts", "Calls that ran out of time after they were placed, or at their own deadline"),
             errors: metrics.counter("lb_errors", "Calls that ended with any other error"),
             server_busy: metrics.counter("lb_server_busy", "Calls that no runner took, or that the balancer had no room for"),
+            rate_limited: metrics.counter(
+                "lb_rate_limited",
+                "Calls beyond the rate that their function or their token may have; among the errors",
+            ),
             call_latency: metrics.durations(
                 "lb_call_latency_seconds",
                 "Time from the end of the request's held body to the head of the answer, without the function's own execution",
@@ -115,6 +121,7 @@ impl FrontMetrics {
                 exec_latency: self.exec_latency.get_or_create_owned(&labels),
                 request_bytes: self.request_bytes.get_or_create_owned(&labels),
                 answer_bytes: self.answer_bytes.get_or_create_owned(&labels),
+                rate_limited: self.rate_limited.get_or_create_owned(&labels),
                 completed: self.completed.get_or_create_owned(&labels),
                 canceled: self.canceled.get_or_create_owned(&labels),
                 timeouts: self.timeouts.get_or_create_owned(&labels),

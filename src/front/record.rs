@@ -191,6 +191,9 @@ impl Record {
         let total = self.began.elapsed();
         let function = self.function.as_ref().map_or("", |function| function.name().as_str());
         self.handles.ended(outcome).inc();
+        if outcome == Outcome::RateLimited {
+            self.handles.rate_limited.inc();
+        }
         self.handles.request_bytes.inc_by(self.upload.received());
         self.handles.answer_bytes.inc_by(self.bytes_out);
         if let Some(by_outcome) = metrics.by_outcome(&self.handles, function, outcome) {

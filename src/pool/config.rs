@@ -10,6 +10,7 @@ use super::health::HealthConfig;
 use super::sources::{DnsConfig, FileConfig, RegistrationConfig};
 use crate::model::{InvalidValue, human_duration, option_human_duration};
 use crate::runner::http::{HttpRunnerSettings, HttpVersion, InvalidAddress, Protocol, RunnerAddress};
+use crate::tls::ClientTlsConfig;
 
 /// `[pool]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +23,9 @@ pub struct PoolConfig {
     /// The runners, each once: `"host:port"`, or a table with `address`, `weight`, `labels`, `max_in_flight`, `max_connections`, `slots`. A name is
     /// looked up whenever a connection is made.
     pub runners: Vec<RunnerEntry>,
-    /// How long making a connection may take before the attempt counts as refused.
+    /// TLS to the runners, all of them or none.
+    pub tls: ClientTlsConfig,
+    /// How long making a connection may take, the TLS handshake included, before the attempt counts as refused.
     #[serde(with = "human_duration")]
     pub connect_timeout: Duration,
     /// How long an unused connection is kept. Default: 60 s to agents, which never close first; 4 s to plain servers, of which
@@ -50,6 +53,7 @@ impl Default for PoolConfig {
             protocol: Protocol::Agent,
             http: HttpVersion::Http1,
             runners: Vec::new(),
+            tls: ClientTlsConfig::default(),
             connect_timeout: Duration::from_secs(1),
             idle_timeout: None,
             max_idle_connections: 1_024,
@@ -95,11 +99,18 @@ impl PoolConfig {
             let others = entry.validate().into_iter().filter(|value| value.key != "address");
             invalid.extend(others.map(|value| value.within(&key())));
         }
-        let parts =
-            [("health", self.health.validate()), ("dns", self.dns.validate()), ("registration", self.registration.validate())];
+        let parts = [
+            ("tls", self.tls.validate()),
+            ("health", self.health.validate()),
+            ("dns", self.dns.validate()),
+            ("registration", self.registration.validate()),
+        ];
         invalid.extend(parts.into_iter().flat_map(|(name, values)| values.into_iter().map(|value| value.within(name))));
         if self.protocol == Protocol::Agent && self.http != HttpVersion::Http1 {
             invalid.push(InvalidValue::new("http", "\"1.1\" to agents; \"2\" is for protocol = \"plain\""));
+        }
+        if self.http != HttpVersion::Http1 && self.tls.is_on() {
+            invalid.push(InvalidValue::new("http", "\"1.1\" by TLS, which offers no other"));
         }
         if self.connect_timeout.is_zero() {
             invalid.push(InvalidValue::new("connect_timeout", "more than 0s"));
@@ -118,7 +129,8 @@ impl PoolConfig {
         !self.runners.is_empty() || self.file.path.is_some() || self.dns.name.is_some() || self.registration.enabled
     }
 
-    /// The settings of every runner of this pool. `attempt_timeout` is that of `[placement]`.
+    /// The settings of every runner of this pool, but for TLS, which is files that somebody has to load. `attempt_timeout` is that of
+    /// `[placement]`.
     pub fn runner_settings(&self, attempt_timeout: Duration) -> HttpRunnerSettings {
         HttpRunnerSettings {
             protocol: self.protocol,

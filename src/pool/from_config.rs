@@ -11,14 +11,17 @@ use super::entry::RunnerEntry;
 use super::member::Member;
 use super::snapshot_pool::SnapshotPool;
 use super::sources::{Listed, SourceName};
-use crate::model::{IncarnationId, RunnerId};
+use crate::model::{IncarnationId, InvalidValue, RunnerId};
 use crate::runner::http::{HttpRunner, HttpRunnerSettings, InvalidAddress, RunnerMetrics};
+use crate::tls::ClientTls;
 
 /// A [`SnapshotPool`] whose runners are those that its sources list: the configuration, and others that are told of with [`ConfiguredPool::list`].
 /// It makes no connection: a runner that is not there is a member all the same, and is used once it is.
 #[derive(Debug)]
 pub struct ConfiguredPool {
     pool: Arc<SnapshotPool>,
+    /// What `pool.tls` says, loaded.
+    tls: Option<Arc<ClientTls>>,
     metrics: RunnerMetrics,
     /// One change at a time. Held while runners are made, which does no I/O.
     listing: Mutex<Listing>,
@@ -51,11 +54,28 @@ impl ConfiguredPool {
     /// The runners of `config`; those of its other sources come when they are told of. `attempt_timeout` is that of `[placement]`.
     ///
     /// # Errors
-    /// The first value of the configuration that is wrong.
+    /// The first value of the configuration that is wrong; `pool.tls` is, as it needs [`ConfiguredPool::with_tls`].
     pub fn new(config: &PoolConfig, attempt_timeout: Duration, metrics: RunnerMetrics) -> Result<Self, InvalidPoolConfig> {
-        let settings = config.runner_settings(attempt_timeout);
+        Self::with_tls(config, attempt_timeout, None, metrics)
+    }
+
+    /// The same with what `config.tls` says, loaded.
+    ///
+    /// # Errors
+    /// The first value of the configuration that is wrong, or there is TLS in only one of the two.
+    pub fn with_tls(
+        config: &PoolConfig,
+        attempt_timeout: Duration,
+        tls: Option<Arc<ClientTls>>,
+        metrics: RunnerMetrics,
+    ) -> Result<Self, InvalidPoolConfig> {
+        if config.tls.is_on() != tls.is_some() {
+            // Nobody is to speak in clear who was told otherwise.
+            return Err(InvalidPoolConfig::Value(InvalidValue::new("tls.ca", "roots that were loaded for this pool, or none")));
+        }
+        let settings = HttpRunnerSettings { tls: tls.clone(), ..config.runner_settings(attempt_timeout) };
         let listing = Mutex::new(Listing { settings, runners: HashMap::new() });
-        let pool = Self { pool: Arc::default(), metrics, listing, leaving: TaskTracker::new() };
+        let pool = Self { pool: Arc::default(), tls, metrics, listing, leaving: TaskTracker::new() };
         pool.reload(config, attempt_timeout)?;
         Ok(pool)
     }
@@ -76,7 +96,7 @@ impl ConfiguredPool {
         if let Some(invalid) = config.validate().into_iter().next() {
             return Err(InvalidPoolConfig::Value(invalid));
         }
-        let wanted = config.runner_settings(attempt_timeout);
+        let wanted = HttpRunnerSettings { tls: self.tls.clone(), ..config.runner_settings(attempt_timeout) };
         let mut listing = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         let remade = listing.settings != wanted;
         listing.settings = wanted;

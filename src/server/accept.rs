@@ -24,12 +24,46 @@ use super::stream::Stream;
 use crate::http1::MalformedHead;
 use crate::model::Outcome;
 use crate::protocol::Problem;
+use crate::tls::{PeerIdentity, ServerTls};
 
 /// Who is at the other end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
+    /// Whose certificate it showed, if it showed one; verified.
+    pub identity: Option<Arc<PeerIdentity>>,
+    /// Whether the connection is encrypted.
+    pub is_tls: bool,
+}
+
+/// A socket that listens, and what is spoken on it.
+#[derive(Debug)]
+pub struct Listening {
+    socket: TcpListener,
+    /// None: cleartext.
+    tls: Option<Arc<ServerTls>>,
+}
+
+impl Listening {
+    /// TLS on this socket, if there is any.
+    pub const fn new(socket: TcpListener, tls: Option<Arc<ServerTls>>) -> Self {
+        Self { socket, tls }
+    }
+}
+
+impl From<TcpListener> for Listening {
+    /// Cleartext.
+    fn from(socket: TcpListener) -> Self {
+        Self::new(socket, None)
+    }
+}
+
+/// A connection before its first request.
+struct Accepted {
+    stream: Stream,
+    peer: Peer,
+    place: Place,
 }
 
 /// Pause after an error of `accept` that concerns the whole process (out of file descriptors, out of memory): trying again at once would
@@ -41,7 +75,7 @@ impl Server {
     /// Then takes what waits in the listener's queue, closes it, lets every connection finish what it has begun, and returns when the last one ended.
     ///
     /// Dropping the future closes the listener and cuts every connection.
-    pub async fn serve<M, S, B>(&self, listener: TcpListener, closing: CancellationToken, make_service: M)
+    pub async fn serve<M, S, B>(&self, listener: impl Into<Listening>, closing: CancellationToken, make_service: M)
     where
         M: Fn(Peer) -> S,
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
@@ -49,38 +83,57 @@ impl Server {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let mut connections = JoinSet::new();
-        let begin = |connections: &mut JoinSet<()>, (stream, peer, place): Accepted| {
-            let around = Surroundings { rules: Arc::clone(&self.rules), peer, closing: closing.clone() };
+        let Listening { socket, tls } = listener.into();
+        let (mut connections, mut handshakes) = (JoinSet::new(), JoinSet::new());
+        let begin = |connections: &mut JoinSet<()>, accepted: Accepted| {
+            let Accepted { stream, peer, place } = accepted;
+            let around = Surroundings { rules: Arc::clone(&self.rules), peer: peer.clone(), closing: closing.clone() };
             let service = make_service(peer);
             connections.spawn(async move {
-                serve_connection(Stream::Tcp(stream), around, service).await;
+                serve_connection(stream, around, service).await;
                 drop(place);
             });
+        };
+        let admit = |connections: &mut JoinSet<()>, handshakes: &mut JoinSet<Option<Accepted>>, incoming: Incoming| match &tls {
+            None => begin(connections, incoming.cleartext()),
+            // Elsewhere: nobody waits for another's handshake.
+            Some(tls) => drop(handshakes.spawn(incoming.encrypted(Arc::clone(tls)))),
         };
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = closing.cancelled() => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = accept(&listener, &self.rules) => accepted,
+                Some(ended) = handshakes.join_next() => {
+                    if let Ok(Some(accepted)) = ended {
+                        begin(&mut connections, accepted);
+                    }
+                    continue;
+                }
+                accepted = accept(&socket, &self.rules) => accepted,
             };
-            let Some(accepted) = accepted else { break };
-            begin(&mut connections, accepted);
+            let Some(incoming) = accepted else { break };
+            admit(&mut connections, &mut handshakes, incoming);
         }
-        if let Some(handshakes) = hold_off(&listener, self.sharing) {
-            let mut over = std::pin::pin!(tokio::time::sleep(handshakes));
+        if let Some(time) = hold_off(&socket, self.sharing) {
+            let mut over = std::pin::pin!(tokio::time::sleep(time));
             loop {
                 tokio::select! {
                     biased;
-                    Some(accepted) = accept(&listener, &self.rules) => begin(&mut connections, accepted),
+                    Some(incoming) = accept(&socket, &self.rules) => admit(&mut connections, &mut handshakes, incoming),
                     () = &mut over => break,
                 }
             }
         }
         // For the kernel, and for their clients, these are connections already: closing the listener would reset them.
-        if let Ok(listener) = listener.into_std() {
-            while let Some(accepted) = accept_waiting(&listener, &self.rules).await {
+        if let Ok(socket) = socket.into_std() {
+            while let Some(incoming) = accept_waiting(&socket, &self.rules).await {
+                admit(&mut connections, &mut handshakes, incoming);
+            }
+        }
+        // They end in time by themselves.
+        while let Some(ended) = handshakes.join_next().await {
+            if let Ok(Some(accepted)) = ended {
                 begin(&mut connections, accepted);
             }
         }
@@ -89,8 +142,12 @@ impl Server {
 }
 
 /// Serves a listener of its own, for peers of ours: who closes is gone, and a head that cannot be taken is answered by a problem document.
-pub async fn serve<M, S, B>(listener: TcpListener, limits: &ConnectionLimits, closing: CancellationToken, make_service: M)
-where
+pub async fn serve<M, S, B>(
+    listener: impl Into<Listening>,
+    limits: &ConnectionLimits,
+    closing: CancellationToken,
+    make_service: M,
+) where
     M: Fn(Peer) -> S,
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -112,11 +169,38 @@ fn refusal(malformed: &MalformedHead) -> Response<Bytes> {
     answer
 }
 
-/// A connection with the places that it takes.
-type Accepted = (TcpStream, Peer, Place);
+/// What was accepted, before anything was said.
+struct Incoming {
+    stream: TcpStream,
+    address: SocketAddr,
+    place: Place,
+}
+
+impl Incoming {
+    fn cleartext(self) -> Accepted {
+        let Self { stream, address, place } = self;
+        Accepted { stream: Stream::Tcp(stream), peer: Peer { address, identity: None, is_tls: false }, place }
+    }
+
+    /// The connection after its handshake; `None` if it came to nothing.
+    async fn encrypted(self, tls: Arc<ServerTls>) -> Option<Accepted> {
+        let Self { stream, address, place } = self;
+        match tls.accept(stream).await {
+            Ok((stream, identity)) => {
+                let peer = Peer { address, identity, is_tls: true };
+                Some(Accepted { stream: Stream::Tls(Box::new(stream)), peer, place })
+            }
+            Err(error) => {
+                // Counted by the metrics; scanners make many.
+                tracing::debug!(%address, "{error}");
+                None
+            }
+        }
+    }
+}
 
 /// The next connection, when there is room for one. `None` never comes while the semaphore is open.
-async fn accept(listener: &TcpListener, rules: &Rules) -> Option<Accepted> {
+async fn accept(listener: &TcpListener, rules: &Rules) -> Option<Incoming> {
     let mut permit = Arc::clone(&rules.places).acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
@@ -131,7 +215,7 @@ async fn accept(listener: &TcpListener, rules: &Rules) -> Option<Accepted> {
 
 /// The next connection of those that wait, when there is room for one; `None` if there is no more. Asks the kernel, which knows of connections that the runtime was
 /// not told of yet.
-async fn accept_waiting(listener: &net::TcpListener, rules: &Rules) -> Option<Accepted> {
+async fn accept_waiting(listener: &net::TcpListener, rules: &Rules) -> Option<Incoming> {
     let mut permit = Arc::clone(&rules.places).acquire_owned().await.ok()?;
     loop {
         let accepted = listener.accept().and_then(|(stream, address)| {
@@ -150,14 +234,14 @@ async fn accept_waiting(listener: &net::TcpListener, rules: &Rules) -> Option<Ac
 }
 
 /// Gives a connection its places; `None` if its client has as many as it may.
-fn admit(stream: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit, rules: &Rules) -> Option<Accepted> {
+fn admit(stream: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit, rules: &Rules) -> Option<Incoming> {
     let Some(place) = rules.place_of(address.ip(), permit) else {
         tracing::debug!(%address, "closed a connection: its client has as many as it may");
         return None;
     };
     // Answers are written whole; waiting to fill a segment only adds latency.
     let _ = stream.set_nodelay(true);
-    Some((stream, Peer { address }, place))
+    Some(Incoming { stream, address, place })
 }
 
 async fn pause_after(error: &io::Error) {

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
@@ -180,6 +180,9 @@ impl Sending {
                 body.set(None);
             }
             if self.is_flushed() {
+                if !self.is_cut && ready!(wire.lock().poll_flush(cx)).is_err() {
+                    return Poll::Ready(Err(()));
+                }
                 return match (self.is_cut, self.has_ended) {
                     (true, _) => Poll::Ready(Err(())),
                     (false, true) => Poll::Ready(Ok(())),

@@ -121,7 +121,7 @@ async fn read_head(wire: &Wire, around: &Surroundings, watch: &mut Watch) -> Hea
 
 /// Answers a head that cannot be taken. What follows it cannot be told apart, so that the connection ends.
 async fn refuse(wire: &Arc<Wire>, around: &Surroundings, malformed: &MalformedHead, watch: &mut Watch) -> After {
-    let answer = (around.rules.refuse)(around.peer, malformed).map(Full::new);
+    let answer = (around.rules.refuse)(around.peer.clone(), malformed).map(Full::new);
     let until = Instant::now() + around.rules.limits.write_timeout;
     let asked = Asked { version: Version::HTTP_11, is_head: false, persistence: Persistence::Close, until };
     if let Sent::Whole(_) = send(wire, around, answer, &asked, watch).await {

@@ -61,11 +61,11 @@ where
         .max_header_list_size(u32::try_from(limits.max_header_size.bytes()).unwrap_or(u32::MAX));
     let streams = Arc::new(Streams::default());
     let (service, counted) = (Arc::new(service), Arc::clone(&streams));
-    let (rules, peer, answers) = (Arc::clone(&around.rules), around.peer, Arc::new(Answers::default()));
+    let (rules, peer, answers) = (Arc::clone(&around.rules), around.peer.clone(), Arc::new(Answers::default()));
     let looked_after = Arc::clone(&answers);
     let service = service_fn(move |request: Request<Incoming>| {
         let (service, rules, one) = (Arc::clone(&service), Arc::clone(&rules), OneStream::begin(&counted));
-        let (answers, began) = (Arc::clone(&looked_after), Instant::now());
+        let (answers, peer, began) = (Arc::clone(&looked_after), peer.clone(), Instant::now());
         async move {
             let (mut head, body) = request.into_parts();
             let ours = |answer: Response<Bytes>| answer.map(|body| Either::Right(Full::new(body)));

@@ -16,12 +16,23 @@ pub enum Exposure {
     WithoutAuthentication,
 }
 
+/// Who comes in at a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admitted {
+    /// Whoever reaches it. What would change that, to be read after "or": `tls.client_certificates = "required"`.
+    Anybody(&'static str),
+    /// Who has shown who it is, by a token or a certificate.
+    Authenticated,
+}
+
 impl Exposure {
     /// What is wrong with listening on `listen` under the word `exposure`, if anything: key `listen`.
-    pub fn check(exposure: Option<Self>, listen: SocketAddr) -> Option<InvalidValue> {
+    pub fn check(exposure: Option<Self>, listen: SocketAddr, admitted: Admitted) -> Option<InvalidValue> {
+        let Admitted::Anybody(remedy) = admitted else { return None };
         let is_allowed = listen.ip().is_loopback() || exposure == Some(Self::WithoutAuthentication);
-        let expected =
-            "a loopback address, or expose = \"without-authentication\" beside it, since nothing there asks who is calling";
+        let expected = format!(
+            "a loopback address, or {remedy}, or expose = \"without-authentication\" beside it, since nothing there asks who is calling"
+        );
         (!is_allowed).then(|| InvalidValue::new("listen", expected))
     }
 }
@@ -128,10 +139,14 @@ mod tests {
 
     #[test]
     fn an_address_beyond_loopback_needs_the_word() {
-        let check = |exposure, address: &str| Exposure::check(exposure, address.parse().unwrap()).is_none();
+        let check =
+            |exposure, address: &str| Exposure::check(exposure, address.parse().unwrap(), Admitted::Anybody("a lock")).is_none();
         assert!(check(None, "127.0.0.1:80") && check(None, "[::1]:80"));
         assert!(!check(None, "0.0.0.0:80") && !check(None, "[::]:80") && !check(None, "10.0.0.1:80"));
         assert!(check(Some(Exposure::WithoutAuthentication), "0.0.0.0:80"));
+        assert_eq!(Exposure::check(None, "0.0.0.0:80".parse().unwrap(), Admitted::Authenticated), None);
+        let told = Exposure::check(None, "0.0.0.0:80".parse().unwrap(), Admitted::Anybody("a lock")).unwrap();
+        assert!(told.expected.starts_with("a loopback address, or a lock, or expose = "), "{told:?}");
     }
 
     #[test]

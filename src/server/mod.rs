@@ -2,7 +2,7 @@
 //!
 //! Front, admin and agent all listen; this floor is what they share. It knows HTTP connections and nothing of calls.
 //!
-//! [`Server`] answers HTTP/1.1 and cleartext HTTP/2 on one port, runs until it is told to close, then lets every connection finish
+//! [`Server`] answers HTTP/1.1 and HTTP/2 on one port, in clear or by TLS ([`Listening`]), runs until it is told to close, then lets every connection finish
 //! what it has begun (`Connection: close`, GOAWAY) and returns when the last one has. What an answer leaves unread of its request is read by
 //! the connection ([`RequestBody`]), so that the answer arrives and the connection can be used again.
 //!
@@ -33,9 +33,9 @@ mod watch;
 mod wire;
 mod workers;
 
-pub use accept::{Peer, serve};
+pub use accept::{Listening, Peer, serve};
 pub use bind::{BindError, Sharing, bind};
-pub use limits::{ConnectionLimits, Exposure};
+pub use limits::{Admitted, ConnectionLimits, Exposure};
 pub use passed::{PassedError, PassedSockets};
 pub use request_body::{RequestBody, RequestBodyError};
 pub use server::{Draining, HalfClose, Refuse, Server};

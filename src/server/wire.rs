@@ -290,6 +290,11 @@ impl Inside {
         }
     }
 
+    /// Sends what was written and is held: TLS may hold what the socket did not take.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
     /// Writes of `head`, then of `data`, and takes away what was written.
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, head: &mut BytesMut, data: &mut Bytes) -> Poll<io::Result<usize>> {
         let stream = Pin::new(&mut self.stream);

@@ -20,6 +20,7 @@ pub mod otlp;
 pub mod prometheus;
 pub mod recorder;
 pub mod roles;
+pub mod secure;
 pub mod wire;
 
 use std::collections::VecDeque;

@@ -13,21 +13,23 @@ use tokio::task::JoinSet;
 use super::Ground;
 use super::life::Service;
 use super::listener::{Bound, Listener, Wanted};
+use super::tls::RoleTls;
 use super::{local_pool, sources};
 use crate::config::{Config, Loaded, Setting};
 use crate::fleet::LocalRunner;
-use crate::front::admin::{self, Admin, AdminSources, ConfigValue, Readiness};
+use crate::front::admin::{self, Admin, AdminGate, AdminSources, ConfigValue, Readiness};
 use crate::front::{Catalog, ExplainedCalls, Front, FrontMetrics, FrontTelemetry, serve, server};
 use crate::model::Function;
 use crate::placement::{Placement, PlacementMetrics};
 use crate::pool::health::{HealthKeeper, HealthMetrics, HealthState};
 use crate::pool::sources::{Registrar, SourceMetrics, SourceName};
 use crate::pool::{Admission, ConfiguredPool, Member, RunnerPool as _, Snapshot, SnapshotPool};
-use crate::runner::http::RunnerMetrics;
-use crate::server::{Draining, PassedSockets, Sharing};
+use crate::runner::http::{HttpRunnerSettings, RunnerMetrics};
+use crate::server::{Draining, Listening, PassedSockets, Sharing};
 use crate::telemetry::access_log::{AccessLog, AccessLogGuard};
 use crate::telemetry::process;
 use crate::telemetry::trace::{Tracer, TracerGuard};
+use crate::tls::ClientTls;
 
 /// Where the balancer's runners come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +50,8 @@ pub(super) struct Balancer {
     front: Front,
     runners: Runners,
     shown: Arc<Shown>,
+    admin_gate: AdminGate,
+    tls: RoleTls,
     access_log: AccessLog,
     front_listener: Listener,
     admin_listener: Listener,
@@ -62,7 +66,7 @@ pub(super) struct Balancer {
 /// The pool by its source.
 enum Runners {
     Configured(Arc<ConfiguredPool>),
-    Local { pool: Arc<SnapshotPool>, metrics: RunnerMetrics },
+    Local { pool: Arc<SnapshotPool>, tls: Option<Arc<ClientTls>>, metrics: RunnerMetrics },
 }
 
 impl Runners {
@@ -105,17 +109,22 @@ impl Balancer {
         let (tracer, tracer_guard) = Tracer::from_config(&config.telemetry)?;
         tracer.declare(&mut metrics);
 
+        let mut tls = RoleTls::declare(&mut metrics);
+        let front_tls = tls.server("front", &config.front.tls)?;
+        let admin_tls = tls.server("admin", &config.admin.tls)?;
+        let pool_tls = tls.client("pool", "pool.tls", &config.pool.tls)?;
         let runner_metrics = RunnerMetrics::declare(&mut metrics);
         let (mut keepers, mut registrar) = (JoinSet::new(), None);
         let source_metrics = SourceMetrics::declare(&mut metrics);
         let runners = match source {
             RunnerSource::Configuration => {
-                let configured = ConfiguredPool::new(&config.pool, config.placement.attempt_timeout, runner_metrics)?;
+                let configured =
+                    ConfiguredPool::with_tls(&config.pool, config.placement.attempt_timeout, pool_tls, runner_metrics)?;
                 let configured = Arc::new(configured);
                 registrar = sources::follow(&configured, &config.pool, &source_metrics, &mut keepers)?;
                 Runners::Configured(configured)
             }
-            RunnerSource::LocalFleet => Runners::Local { pool: Arc::default(), metrics: runner_metrics },
+            RunnerSource::LocalFleet => Runners::Local { pool: Arc::default(), tls: pool_tls, metrics: runner_metrics },
         };
         let (pool, health) = (Arc::clone(runners.pool()), HealthMetrics::declare(&mut metrics));
         keepers.spawn(HealthKeeper::new(pool, config.pool.protocol, config.pool.health.clone(), health).run());
@@ -127,7 +136,7 @@ impl Balancer {
         )
         .with_context(|| format!("placement.record: cannot append to {:?}", config.placement.record))?;
         placement.prepare();
-        let catalog = Catalog::new(config.functions.clone(), &config.routes)?;
+        let catalog = Catalog::new(config.functions.clone(), &config.routes)?.guarded_by(&config.front.tokens);
         let telemetry = FrontTelemetry {
             metrics: Arc::new(FrontMetrics::declare(&mut metrics)),
             tracer,
@@ -143,13 +152,15 @@ impl Balancer {
             registrar,
             settings: ArcSwap::from_pointee(config_values(loaded)),
         });
-        let router =
-            Admin::new(&config.admin, Arc::clone(&shown) as _, Arc::new(metrics), readiness.clone()).with_log(log).router();
+        let admin = Admin::new(&config.admin, Arc::clone(&shown) as _, Arc::new(metrics), readiness.clone()).with_log(log);
+        let (admin_gate, router) = (admin.gate(), admin.router());
         let (served, draining) = (front.clone(), Draining::default());
         let server = server(&front, config.front.limits.clone(), draining.clone()).with_sharing(front_socket.sharing());
-        let front_listener =
-            front_socket.serve_on_workers(move |socket, closing| serve(served.clone(), server.clone(), socket, closing))?;
-        let admin_listener = admin_socket.serve(|socket, closing| admin::serve(socket, router, closing))?;
+        let front_listener = front_socket.serve_on_workers(move |socket, closing| {
+            serve(served.clone(), server.clone(), Listening::new(socket, front_tls.clone()), closing)
+        })?;
+        let admin_listener =
+            admin_socket.serve(|socket, closing| admin::serve(Listening::new(socket, admin_tls), router, closing))?;
         readiness.set_ready();
         tracing::info!(front = %front_listener.address(), admin = %admin_listener.address(), "listening");
         Ok(Self {
@@ -159,6 +170,8 @@ impl Balancer {
             front,
             runners,
             shown,
+            admin_gate,
+            tls,
             access_log,
             front_listener,
             admin_listener,
@@ -171,8 +184,9 @@ impl Balancer {
 
     /// Places calls onto the runners of a local fleet from now on, as they come and go.
     pub(super) fn follow(&mut self, fleet: watch::Receiver<Vec<LocalRunner>>) {
-        let Runners::Local { pool, metrics } = &self.runners else { return };
+        let Runners::Local { pool, tls, metrics } = &self.runners else { return };
         let settings = self.config.pool.runner_settings(self.config.placement.attempt_timeout);
+        let settings = HttpRunnerSettings { tls: tls.clone(), ..settings };
         let follower = local_pool::follow(Arc::clone(pool), settings, metrics.clone(), fleet);
         self.tasks.spawn(follower);
     }
@@ -195,6 +209,7 @@ fn sockets(config: &Config, passed: &mut PassedSockets) -> anyhow::Result<(Bound
         purpose: "the front",
         listen: config.front.listen,
         expose: config.front.expose,
+        admitted: config.front.admitted(&config.functions),
         count: super::workers(config),
         sharing: if config.front.reuse_port { Sharing::WithProcesses } else { Sharing::Alone },
     };
@@ -203,6 +218,7 @@ fn sockets(config: &Config, passed: &mut PassedSockets) -> anyhow::Result<(Bound
         purpose: "the admin API",
         listen: config.admin.listen,
         expose: config.admin.expose,
+        admitted: config.admin.admitted(),
         count: 1,
         sharing: Sharing::Alone,
     };
@@ -217,7 +233,13 @@ impl Service for Balancer {
 
     async fn reload(&mut self, loaded: &Loaded) -> anyhow::Result<()> {
         // What can fail comes first: after that, everything is taken over.
-        let catalog = Catalog::new(loaded.config.functions.clone(), &loaded.config.routes)?;
+        let catalog =
+            Catalog::new(loaded.config.functions.clone(), &loaded.config.routes)?.guarded_by(&loaded.config.front.tokens);
+        // The listener stays where it is and as it is, whatever is configured for the next start.
+        if let Some(invalid) = self.config.front.check_exposure(&loaded.config.functions) {
+            anyhow::bail!("front.{} is {} until a restart: expected {}", invalid.key, self.config.front.listen, invalid.expected);
+        }
+        let registration_tokens = sources::tokens(&loaded.config.pool.registration)?;
         if let Runners::Configured(configured) = &self.runners {
             let mut config = self.config.pool.clone();
             config.runners.clone_from(&loaded.config.pool.runners);
@@ -230,6 +252,11 @@ impl Service for Balancer {
             while self.tasks.try_join_next().is_some() {}
         }
         self.front.set_catalog(catalog);
+        self.admin_gate.set_tokens(&loaded.config.admin.tokens);
+        if let Some(registrar) = &self.shown.registrar {
+            registrar.set_tokens(registration_tokens);
+        }
+        self.tls.reload();
         self.shown.take_over(config_values(loaded));
         // Whoever moves log files away asks for new ones by the same signal.
         self.access_log.reopen();
@@ -272,12 +299,14 @@ struct Shown {
     settings: ArcSwap<Vec<ConfigValue>>,
 }
 
+/// The tables of which a reload takes over whatever is in them.
+const RELOADED: [&str; 5] = ["function[", "route[", "front.tokens[", "admin.tokens[", "pool.registration.tokens["];
+
 impl Shown {
     /// Takes the values over that a reload changes; the others stay in force until a restart.
     fn take_over(&self, next: Vec<ConfigValue>) {
-        let is_reloaded = |value: &ConfigValue| {
-            value.key == "pool.runners" || value.key.starts_with("function[") || value.key.starts_with("route[")
-        };
+        let is_reloaded =
+            |value: &ConfigValue| value.key == "pool.runners" || RELOADED.iter().any(|table| value.key.starts_with(table));
         let kept = self.settings.load_full();
         let kept = kept.iter().filter(|value| !is_reloaded(value)).cloned();
         self.settings.store(Arc::new(kept.chain(next.into_iter().filter(is_reloaded)).collect()));

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::server::{self, Exposure, PassedSockets, Sharing, Workers};
+use crate::server::{self, Admitted, Exposure, PassedSockets, Sharing, Workers};
 
 /// A listener that serves. Dropping it closes the sockets and cuts every connection.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub(super) struct Wanted {
     pub(super) listen: SocketAddr,
     /// What was said of addresses that are not loopback.
     pub(super) expose: Option<Exposure>,
+    /// Who comes in there.
+    pub(super) admitted: Admitted,
     /// How many sockets it serves.
     pub(super) count: usize,
     /// Who else may listen there.
@@ -122,7 +124,7 @@ impl Bound {
 
 /// Sockets that were passed, one for each that is served: several share the queue of one.
 fn shared_out(mut sockets: Vec<net::TcpListener>, wanted: &Wanted) -> anyhow::Result<Vec<net::TcpListener>> {
-    let Wanted { section, purpose, expose, count, .. } = *wanted;
+    let Wanted { section, purpose, expose, admitted, count, .. } = *wanted;
     let passed = sockets.len();
     ensure!(
         passed <= count,
@@ -130,7 +132,7 @@ fn shared_out(mut sockets: Vec<net::TcpListener>, wanted: &Wanted) -> anyhow::Re
     );
     for socket in &sockets {
         let address = socket.local_addr().with_context(|| format!("could not ask where {purpose} listens"))?;
-        if let Some(invalid) = Exposure::check(expose, address) {
+        if let Some(invalid) = Exposure::check(expose, address, admitted) {
             bail!(
                 "the socket that was passed for {purpose} (LISTEN_FDS) listens on {address}: expected {} in [{section}]",
                 invalid.expected
@@ -174,7 +176,8 @@ mod tests {
 
     fn wanted(count: usize, expose: Option<Exposure>) -> Wanted {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        Wanted { section: "front", purpose: "the front", listen, expose, count, sharing: Sharing::WithProcesses }
+        let admitted = Admitted::Anybody("a lock");
+        Wanted { section: "front", purpose: "the front", listen, expose, admitted, count, sharing: Sharing::WithProcesses }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::{Declaration, Metrics, MetricsConfig};
 use crate::telemetry::process;
 use crate::telemetry::trace::Tracer;
+use crate::tls::TlsMetrics;
 
 /// Set to write the copy instead of comparing it.
 const UPDATE: &str = "RUNPOOL_UPDATE_DOCS";
@@ -35,6 +36,7 @@ const FACTS: &[(&str, &str, &str)] = &[
     ("lb_timeouts_total", FUNCTION, "timeouts"),
     ("lb_errors_total", FUNCTION, "errors"),
     ("lb_server_busy_total", FUNCTION, "server_busy"),
+    ("lb_rate_limited_total", FUNCTION, ""),
     ("lb_call_latency_seconds", OUTCOME, "lb_call_latency"),
     ("lb_call_seconds", OUTCOME, ""),
     ("lb_runner_sched_latency_seconds", FUNCTION, "lb_runner_sched_latency"),
@@ -87,6 +89,9 @@ const FACTS: &[(&str, &str, &str)] = &[
     ("runner_workers_starting", "", "container_start_total"),
     ("runner_workers_idle", "", "container_idle_total"),
     ("runner_workers_busy", "", "container_busy_total"),
+    ("tls_handshakes_total", "use, result", ""),
+    ("tls_certificate_expiry_timestamp_seconds", "use", ""),
+    ("tls_last_reload_successful", "use", ""),
     ("config_last_reload_successful", "", ""),
     ("config_last_reload_success_timestamp_seconds", "", ""),
     ("runpool_build_info", "version, commit", ""),
@@ -131,6 +136,7 @@ fn declare_common(metrics: &mut Metrics) {
     let loaded = Config::load(&Sources::default()).unwrap();
     drop(Reload::new(Sources::default(), loaded, |_| {}, metrics));
     process::declare(metrics, "", None);
+    TlsMetrics::declare(metrics);
     Tracer::disabled().declare(metrics);
 }
 

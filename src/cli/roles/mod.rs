@@ -18,6 +18,7 @@ mod runner;
 mod shutdown;
 mod signals;
 mod sources;
+mod tls;
 mod up;
 
 use std::num::NonZero;

@@ -1,15 +1,22 @@
 //! An agent that registers itself: tells each balancer that it is there, again before its lease is over, and when it leaves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use http::header::CONTENT_TYPE;
+use http::{Method, Request};
+use reqwest::Body;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::RegisterConfig;
-use crate::cli::http_client;
+use crate::cli::http_client::{self, Target};
+use crate::cli::secret_token::SecretToken;
 use crate::model::IncarnationId;
+use crate::tls::ClientTls;
 
 /// The registrations of one agent. Dropping it ends them without a word: their leases run out.
 pub(super) struct Registrations {
@@ -33,6 +40,7 @@ impl Registrations {
         incarnation: IncarnationId,
         listen: std::net::SocketAddr,
         slots: u32,
+        tls: Option<Arc<ClientTls>>,
     ) -> anyhow::Result<Self> {
         let (leaving, mut tasks) = (CancellationToken::new(), JoinSet::new());
         if config.balancers.is_empty() {
@@ -48,18 +56,14 @@ impl Registrations {
             None => listen.to_string(),
         };
         let token = match &config.token_file {
-            Some(file) => {
-                let text =
-                    std::fs::read_to_string(file).with_context(|| format!("could not read the token in {}", file.display()))?;
-                Some(text.trim().to_owned())
-            }
+            Some(file) => Some(SecretToken::read(file)?),
             None => None,
         };
         let document = json!({ "address": address, "slots": slots, "weight": config.weight, "labels": config.labels });
-        let client = http_client::client()?;
         for balancer in &config.balancers {
-            let url = format!("{}/v1/runners/{incarnation}", http_client::base_url(balancer)?);
-            let one = OneBalancer { client: client.clone(), url, token: token.clone(), document: document.clone() };
+            let target = Target::new(balancer, tls.clone(), token.clone())?;
+            let path = format!("/v1/runners/{incarnation}");
+            let one = OneBalancer { target, path, document: document.clone() };
             let leaving = leaving.clone();
             tasks.spawn(async move { one.stay(leaving).await });
         }
@@ -80,20 +84,20 @@ impl Registrations {
 
 /// The registration with one balancer.
 struct OneBalancer {
-    client: reqwest::Client,
-    url: String,
-    token: Option<String>,
+    target: Target,
+    path: String,
     document: Value,
 }
 
 impl OneBalancer {
     async fn stay(&self, leaving: CancellationToken) {
+        let url = self.target.url(&self.path);
         let mut failures = 0_u32;
         loop {
             let wait = match self.register().await {
                 Ok(lease) => {
                     if failures > 0 {
-                        tracing::info!(url = self.url, "registered again");
+                        tracing::info!(url, "registered again");
                     }
                     failures = 0;
                     lease / 3
@@ -101,7 +105,7 @@ impl OneBalancer {
                 Err(error) => {
                     // Told once; that it goes on is to be seen at the balancer.
                     if failures == 0 {
-                        tracing::warn!(url = self.url, "could not register: {error:#}");
+                        tracing::warn!(url, "could not register: {error:#}");
                     }
                     failures = failures.saturating_add(1);
                     FIRST_RETRY.saturating_mul(1 << failures.min(10)).min(LONGEST_RETRY)
@@ -114,28 +118,25 @@ impl OneBalancer {
                 () = tokio::time::sleep(jittered) => {}
             }
         }
-        match self.ask(self.client.delete(&self.url)).await {
-            Ok(_) => tracing::info!(url = self.url, "registration ended"),
-            Err(error) => tracing::warn!(url = self.url, "could not end the registration, its lease will: {error:#}"),
+        match self.ask(Method::DELETE, Body::from("")).await {
+            Ok(_) => tracing::info!(url, "registration ended"),
+            Err(error) => tracing::warn!(url, "could not end the registration, its lease will: {error:#}"),
         }
     }
 
     /// How long it holds.
     async fn register(&self) -> anyhow::Result<Duration> {
-        let answer = self.ask(self.client.put(&self.url).json(&self.document)).await?;
+        let answer = self.ask(Method::PUT, Body::from(self.document.to_string())).await?;
         let lease_ms = serde_json::from_str::<Value>(&answer).ok().and_then(|answer| answer.get("lease_ms")?.as_u64());
         let lease_ms = lease_ms.context("the answer has no `lease_ms`: is this an admin listener of runpool?")?;
         Ok(Duration::from_millis(lease_ms.max(1)))
     }
 
-    async fn ask(&self, request: reqwest::RequestBuilder) -> anyhow::Result<String> {
-        let request = match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        };
-        let answer = request.timeout(ANSWER_TIMEOUT).send().await.map_err(|error| http_client::without_url(&error))?;
-        let status = answer.status();
-        let body = answer.text().await.map_err(|error| http_client::without_url(&error))?;
+    async fn ask(&self, method: Method, body: Body) -> anyhow::Result<String> {
+        let request = Request::builder().method(method).uri(&self.path).header(CONTENT_TYPE, "application/json").body(body)?;
+        let answer = self.target.send(request, Some(Instant::now() + ANSWER_TIMEOUT)).await?;
+        let status = answer.head.status;
+        let body = answer.text().await?;
         if !status.is_success() {
             bail!("it answered {status}: {}", http_client::message_of(&body).unwrap_or_default());
         }

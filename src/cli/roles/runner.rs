@@ -12,13 +12,14 @@ use super::life::Service;
 use super::listener::{Bound, Listener, Wanted};
 use super::registration::Registrations;
 use super::signals::{Hangup, StandardInput, Wishes};
+use super::tls::RoleTls;
 use super::{Frame, Ground, Threads, serve};
 use crate::agent::{Agent, AgentMetrics, WardenCommand};
 use crate::cli::arguments::ConfigArguments;
 use crate::cli::output;
 use crate::config::{Flag, Loaded, Role};
 use crate::fleet::Announcement;
-use crate::server::Sharing;
+use crate::server::{Listening, Sharing};
 use crate::telemetry::process;
 use crate::telemetry::trace::{Tracer, TracerGuard};
 
@@ -85,6 +86,7 @@ struct Runner {
     agent: Agent,
     listener: Listener,
     registrations: Registrations,
+    tls: RoleTls,
     tracer: TracerGuard,
 }
 
@@ -107,6 +109,7 @@ impl Runner {
             purpose: "the runner",
             listen: config.runner.listen,
             expose: config.runner.expose,
+            admitted: config.runner.admitted(),
             count: 1,
             sharing: Sharing::Alone,
         };
@@ -114,6 +117,9 @@ impl Runner {
         process::declare(&mut metrics, env!("CARGO_PKG_VERSION"), option_env!("RUNPOOL_COMMIT"));
         let (tracer, tracer_guard) = Tracer::from_config(&config.telemetry)?;
         tracer.declare(&mut metrics);
+        let mut tls = RoleTls::declare(&mut metrics);
+        let own_tls = tls.server("runner", &config.runner.tls)?;
+        let register_tls = tls.client("register", "runner.register.tls", &config.runner.register.tls)?;
         let agent_metrics = AgentMetrics::declare(&mut metrics);
         let program =
             std::env::current_exe().context("could not find the program's own file, which the warden is started from")?;
@@ -123,11 +129,18 @@ impl Runner {
             .warden(WardenCommand { program, arguments: vec!["warden".to_owned()] })
             .build()?;
         let (served, patience) = (agent.clone(), patience(config.shutdown.deadline));
-        let listener = socket.serve(|socket, closing| async move { served.serve(socket, closing, patience).await })?;
+        let listener = socket.serve(|socket, closing| async move {
+            served.serve(Listening::new(socket, own_tls), closing, patience).await;
+        })?;
         tracing::info!(incarnation = %agent.incarnation(), address = %listener.address(), "listening");
-        let registrations =
-            Registrations::begin(&config.runner.register, agent.incarnation(), listener.address(), config.runner.slots)?;
-        Ok(Self { agent, listener, registrations, tracer: tracer_guard })
+        let registrations = Registrations::begin(
+            &config.runner.register,
+            agent.incarnation(),
+            listener.address(),
+            config.runner.slots,
+            register_tls,
+        )?;
+        Ok(Self { agent, listener, registrations, tls, tracer: tracer_guard })
     }
 
     fn announcement(&self) -> Announcement {
@@ -148,8 +161,9 @@ impl Service for Runner {
         self.registrations.leave();
     }
 
-    /// Functions come from balancers: there is nothing to take over.
+    /// Functions come from balancers: there is nothing to take over but certificates.
     async fn reload(&mut self, _: &Loaded) -> anyhow::Result<()> {
+        self.tls.reload();
         Ok(())
     }
 

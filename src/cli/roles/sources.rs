@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::task::JoinSet;
 
-use crate::pool::sources::{DnsSource, FileSource, Listed, Registrar, RegistrationConfig, SourceMetrics, SourceName, Tokens};
+use crate::access::TokenList;
+use crate::pool::sources::{DnsSource, FileSource, Listed, Registrar, RegistrationConfig, SourceMetrics, SourceName};
 use crate::pool::{ConfiguredPool, PoolConfig};
 
 /// Lists the runners of every source, and follows those that change by tasks of `keepers`. Returns who takes registrations, if any do.
@@ -40,13 +41,16 @@ pub(super) fn follow(
 }
 
 /// The tokens of the configuration and of its token file. An empty file lets nobody in by mistake: then there must be others.
-fn tokens(config: &RegistrationConfig) -> anyhow::Result<Tokens> {
-    let mut tokens = Tokens::new(config.token_sha256.iter().map(String::as_str)).context("pool.registration.token_sha256")?;
+///
+/// # Errors
+/// The file cannot be read, or holds something else.
+pub(super) fn tokens(config: &RegistrationConfig) -> anyhow::Result<TokenList> {
+    let mut tokens: TokenList = config.tokens.iter().map(|token| token.hash.clone()).collect();
     if let Some(file) = &config.token_file {
         let text = std::fs::read_to_string(file).with_context(|| format!("could not read the tokens in {}", file.display()))?;
-        tokens.add_lines(&text).with_context(|| format!("{} has a line that is no token", file.display()))?;
+        tokens.add_lines(&text).with_context(|| format!("{} has a line that is no hash", file.display()))?;
         if tokens.is_empty() {
-            anyhow::bail!("{}: expected the SHA-256 of a token, 64 hexadecimal digits; it has none", file.display());
+            anyhow::bail!("{}: expected the hash of a token, as `runpool token make` prints it; it has none", file.display());
         }
     }
     Ok(tokens)

@@ -2,7 +2,7 @@
 //!
 //! It has a listener and tasks of its own, loopback by default, and shares nothing with the path of calls but what it reads. What it
 //! shows comes from an [`AdminSources`]; where that is wired up, is decided above. Every answer is bounded in time, the number of
-//! requests in hand is bounded, and what is wrong is told as a problem document with an outcome's word, as on the front.
+//! requests in hand is bounded, tokens are asked for as `admin.tokens` say (`gate`), and what is wrong is told as a problem document with an outcome's word, as on the front.
 //!
 //! | route | answer |
 //! |---|---|
@@ -23,6 +23,7 @@
 mod calls;
 mod config;
 mod functions;
+mod gate;
 mod health;
 mod log_filter;
 mod openapi;
@@ -40,9 +41,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::error_handling::HandleErrorLayer;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, put};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceBuilder;
 use tower::limit::GlobalConcurrencyLimitLayer;
@@ -50,13 +51,14 @@ use tower::load_shed::LoadShedLayer;
 use tower::timeout::TimeoutLayer;
 
 pub use self::config::ConfigValue;
+pub use self::gate::AdminGate;
 pub use self::openapi::document as openapi_document;
 pub use self::readiness::{Phase, Readiness};
 use super::{AdminConfig, ExplainedCalls};
 use crate::model::{ByteSize, Function};
 use crate::pool::sources::Registrar;
 use crate::pool::{Member, Snapshot};
-use crate::server::{ConnectionLimits, serve as serve_connections};
+use crate::server::{ConnectionLimits, Listening, serve as serve_connections};
 use crate::telemetry::logging::LogControl;
 use crate::telemetry::metrics::Metrics;
 
@@ -91,6 +93,7 @@ pub trait AdminSources: Send + Sync + 'static {
 /// The admin listener before it listens.
 pub struct Admin {
     shared: Shared,
+    gate: AdminGate,
 }
 
 /// What every handler can reach.
@@ -111,7 +114,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 impl Admin {
     /// Shows these sources, these metrics and this readiness.
     pub fn new(config: &AdminConfig, sources: Arc<dyn AdminSources>, metrics: Arc<Metrics>, readiness: Readiness) -> Self {
-        Self { shared: Shared { sources, metrics, readiness, ready_runners: config.ready_runners, log: None } }
+        let shared = Shared { sources, metrics, readiness, ready_runners: config.ready_runners, log: None };
+        Self { shared, gate: AdminGate::new(&config.tokens) }
+    }
+
+    /// Where its tokens can be replaced.
+    pub fn gate(&self) -> AdminGate {
+        self.gate.clone()
     }
 
     /// Lets the filter of the program's log be changed. Without, `/v1/log-filter` is not there.
@@ -126,10 +135,6 @@ impl Admin {
         let mut limited = Router::new()
             .route("/metrics", get(scrape::metrics))
             .route("/v1/runners", get(runners::list))
-            .route(
-                "/v1/runners/{incarnation}",
-                put(registration::register).delete(registration::unregister).layer(DefaultBodyLimit::max(registration::MAX_BODY)),
-            )
             .route("/v1/prometheus-targets", get(runners::prometheus_targets))
             .route("/v1/functions", get(functions::list))
             .route("/v1/calls/{id}/placement", get(calls::placement))
@@ -138,6 +143,11 @@ impl Admin {
         if self.shared.log.is_some() {
             limited = limited.route("/v1/log-filter", get(log_filter::read).put(log_filter::change));
         }
+        let registration = Router::new().route(
+            "/v1/runners/{incarnation}",
+            put(registration::register).delete(registration::unregister).layer(DefaultBodyLimit::max(registration::MAX_BODY)),
+        );
+        let limited = limited.route_layer(from_fn_with_state(self.gate, gate::check)).merge(registration);
         let limits = ServiceBuilder::new()
             .layer(HandleErrorLayer::new(problems::from_layer))
             .layer(LoadShedLayer::new())
@@ -158,7 +168,7 @@ impl Admin {
 /// Serves the routes until `closing` is cancelled; then lets requests in hand end, and returns.
 ///
 /// Dropping the future closes the listener and cuts every connection.
-pub async fn serve(listener: TcpListener, router: Router, closing: CancellationToken) {
+pub async fn serve(listener: impl Into<Listening>, router: Router, closing: CancellationToken) {
     let limits = ConnectionLimits {
         max_connections: 256,
         max_header_size: ByteSize::kib(16),

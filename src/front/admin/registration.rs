@@ -7,13 +7,14 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Shared;
+use super::gate::unauthorized;
 use super::problems::Failure;
+use crate::access::bearer;
 use crate::model::{IncarnationId, Outcome};
 use crate::pool::RunnerEntry;
 use crate::pool::sources::{Registrar, RegistrationError};
@@ -122,11 +123,9 @@ fn admitted(shared: &Shared, incarnation: &str, headers: &HeaderMap) -> Result<(
     let Some(registrar) = shared.sources.registrar() else {
         return Err(refuse(Failure::new(Outcome::NotFound, "runners cannot register here: set pool.registration.enabled")));
     };
-    if !registrar.lets_in(headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok())) {
-        let mut response =
-            refuse(Failure::new(Outcome::Unauthorized, "expected `Authorization: Bearer` with a token of this pool"));
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        return Err(response);
+    let token = bearer(headers).ok().flatten();
+    if !registrar.lets_in(token) {
+        return Err(Box::new(unauthorized(token, "expected `Authorization: Bearer` with a token of this pool")));
     }
     match incarnation.parse() {
         Ok(incarnation) => Ok((registrar, incarnation)),

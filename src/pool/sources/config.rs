@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::token::Tokens;
+use crate::access::{NamedToken, validate_names};
 use crate::model::{InvalidValue, human_duration};
 
 /// `[pool.file]`: runners listed in a file of their own, which is watched.
@@ -96,10 +96,10 @@ pub struct RegistrationConfig {
     /// How long a registration holds unless it is renewed.
     #[serde(with = "human_duration")]
     pub lease: Duration,
-    /// SHA-256 of the tokens that runners may show, in hexadecimal: `printf %s TOKEN | sha256sum`.
+    /// The tokens that runners may show: `{ name = "cellar", hash = "sha256:…" }`. With one, one has to be shown.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub token_sha256: Vec<String>,
-    /// A file with more of them, one a line. Relative to the configuration.
+    pub tokens: Vec<NamedToken>,
+    /// A file with more hashes, one a line. Relative to the configuration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
     /// Lets runners register without a token. Only while the admin listener is on loopback.
@@ -113,7 +113,7 @@ impl Default for RegistrationConfig {
         Self {
             enabled: false,
             lease: Duration::from_secs(10),
-            token_sha256: Vec::new(),
+            tokens: Vec::new(),
             token_file: None,
             insecure: false,
             max_runners: 10_000,
@@ -128,39 +128,32 @@ impl RegistrationConfig {
         if self.lease < Duration::from_millis(100) {
             invalid.push(InvalidValue::new("lease", "at least 100ms"));
         }
-        for (index, hash) in self.token_sha256.iter().enumerate() {
-            if Tokens::new([hash.as_str()]).is_err() {
-                invalid.push(InvalidValue::new(format!("token_sha256[{index}]"), "64 hexadecimal digits"));
-            }
-        }
+        invalid.extend(validate_names(self.tokens.iter().map(|token| (token.name.as_str(), &token.hash))));
         if self.max_runners == 0 {
             invalid.push(InvalidValue::new("max_runners", "at least 1"));
         }
-        let has_tokens = !self.token_sha256.is_empty() || self.token_file.is_some();
-        if self.enabled && !has_tokens && !self.insecure {
-            let expected = "token_sha256 or token_file beside it, or insecure = true while the admin listener is on loopback";
-            invalid.push(InvalidValue::new("enabled", expected));
-        }
         invalid
+    }
+
+    /// Whether runners have to show a token. If not, the admin listener must know who they are.
+    pub const fn wants_tokens(&self) -> bool {
+        !self.tokens.is_empty() || self.token_file.is_some()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::TokenHash;
 
     #[test]
-    fn registration_without_a_token_has_to_be_asked_for_by_name() {
-        let open = RegistrationConfig { enabled: true, ..RegistrationConfig::default() };
-        assert_eq!(open.validate()[0].key, "enabled");
-        assert_eq!(RegistrationConfig { insecure: true, ..open.clone() }.validate(), []);
-        assert_eq!(RegistrationConfig { token_sha256: vec!["ab".repeat(32)], ..open.clone() }.validate(), []);
-        let keys: Vec<String> = RegistrationConfig { token_sha256: vec!["secret".into()], lease: Duration::ZERO, ..open }
-            .validate()
-            .into_iter()
-            .map(|value| value.key)
-            .collect();
-        assert_eq!(keys, ["lease", "token_sha256[0]"]);
+    fn what_registration_cannot_be_is_named() {
+        let token = NamedToken { name: "a".into(), hash: TokenHash::of("a") };
+        let config =
+            RegistrationConfig { tokens: vec![token.clone(), token], lease: Duration::ZERO, ..RegistrationConfig::default() };
+        let keys: Vec<String> = config.validate().into_iter().map(|value| value.key).collect();
+        assert_eq!(keys, ["lease", "tokens[1].name", "tokens[1].hash"]);
+        assert!(config.wants_tokens() && !RegistrationConfig::default().wants_tokens());
     }
 
     #[test]

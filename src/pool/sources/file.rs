@@ -1,19 +1,12 @@
-//! Runners out of a file, which is watched.
-//!
-//! What is watched is the directory: editors and configuration tools put a new file in the place of the old one, and Kubernetes exchanges a
-//! symbolic link beside it (`..data`). Both are events there, and none of the file itself. After an event the file is read anew; if it is as it was,
-//! nothing happens. It is also read every five seconds, for file systems that tell of nothing and links that lead elsewhere.
+//! Runners out of a file, which is watched ([`Changes`]). Whenever it may have changed it is read anew; if it is as it was, nothing happens.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 use serde::Deserialize as _;
-use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
 
 use super::{Listed, SourceMetrics, SourceName};
+use crate::files::Changes;
 use crate::pool::{ConfiguredPool, RunnerEntry};
 
 /// A watched file of runners.
@@ -65,10 +58,6 @@ pub enum FileError {
 
 /// The largest file that is read.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
-/// How long to wait for more events after one, so that a file that is being written is read once.
-const SETTLE: Duration = Duration::from_millis(20);
-/// How often the file is read if nobody tells of a change.
-const POLL: Duration = Duration::from_secs(5);
 
 impl FileSource {
     /// Reads the file for the first time.
@@ -83,27 +72,11 @@ impl FileSource {
 
     /// Tells the pool whenever the file changes, until the future is dropped.
     pub async fn follow(mut self, pool: Arc<ConfiguredPool>, metrics: SourceMetrics) {
-        let (told, mut events) = mpsc::channel(1);
-        // Dropped at the end, which ends the watching.
-        let _watcher = match watch(&self.path, told) {
-            Ok(watcher) => Some(watcher),
-            Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the file of runners cannot be watched: it is read every {POLL:?}");
-                None
-            }
-        };
+        let mut changes = Changes::of([self.path.as_path()]);
         loop {
             // What was changed before the watching began is seen here.
             self.take_over(&pool, &metrics);
-            match timeout(POLL, events.recv()).await {
-                Ok(Some(())) => {
-                    sleep(SETTLE).await;
-                    let _ = events.try_recv();
-                }
-                // Nobody watches any more.
-                Ok(None) => sleep(POLL).await,
-                Err(_) => {}
-            }
+            changes.next().await;
         }
     }
 
@@ -157,22 +130,6 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
         return Err(std::io::Error::other(format!("it has {length} bytes, of at most {MAX_FILE}")));
     }
     std::fs::read(path)
-}
-
-fn watch(path: &Path, told: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| event.kind.is_access()) {
-            return;
-        }
-        // One that waits to be seen is enough for all.
-        let _ = told.try_send(());
-    })?;
-    watcher.watch(directory, RecursiveMode::NonRecursive)?;
-    Ok(watcher)
 }
 
 /// The runners in a file's text.

@@ -8,14 +8,12 @@ mod dns;
 mod file;
 mod metrics;
 mod registration;
-mod token;
 
 pub use config::{DnsConfig, DnsRecord, FileConfig, RegistrationConfig};
 pub use dns::DnsSource;
 pub use file::{FileError, FileSource};
 pub use metrics::SourceMetrics;
 pub use registration::{Registrar, Registration, RegistrationError};
-pub use token::{InvalidToken, Tokens};
 
 use crate::model::IncarnationId;
 

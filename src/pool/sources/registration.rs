@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-use super::token::Tokens;
 use super::{Listed, RegistrationConfig, SourceMetrics, SourceName};
+use crate::access::TokenList;
 use crate::model::{IncarnationId, InvalidValue};
 use crate::pool::{ConfiguredPool, RunnerEntry};
 
@@ -18,7 +19,7 @@ pub struct Registrar {
     pool: Arc<ConfiguredPool>,
     metrics: SourceMetrics,
     lease: Duration,
-    tokens: Tokens,
+    tokens: ArcSwap<TokenList>,
     max_runners: usize,
     /// Protects the leases; held while the pool is told of one change.
     leases: Mutex<Leases>,
@@ -65,27 +66,30 @@ pub enum RegistrationError {
 
 impl Registrar {
     /// Takes registrations for `pool`. `tokens` are those of the configuration and its token file; with none, everybody may register.
-    pub fn new(pool: Arc<ConfiguredPool>, config: &RegistrationConfig, tokens: Tokens, metrics: SourceMetrics) -> Self {
+    pub fn new(pool: Arc<ConfiguredPool>, config: &RegistrationConfig, tokens: TokenList, metrics: SourceMetrics) -> Self {
         metrics.listed(SourceName::Registration, 0);
         Self {
             pool,
             metrics,
             lease: config.lease,
-            tokens,
+            tokens: ArcSwap::from_pointee(tokens),
             max_runners: config.max_runners,
             leases: Mutex::default(),
             changed: Notify::new(),
         }
     }
 
-    /// Whether whoever sent this `Authorization` header may register runners.
-    pub fn lets_in(&self, authorization: Option<&str>) -> bool {
-        if self.tokens.is_empty() {
-            return true;
+    /// Whether whoever shows this token, or none, may register runners.
+    pub fn lets_in(&self, token: Option<&str>) -> bool {
+        let tokens = self.tokens.load();
+        tokens.is_empty() || token.is_some_and(|token| tokens.find(token).is_some())
+    }
+
+    /// Replaces the tokens. Some are never replaced by none: that would open what was closed, which takes a restart.
+    pub fn set_tokens(&self, tokens: TokenList) {
+        if self.tokens.load().is_empty() == tokens.is_empty() {
+            self.tokens.store(Arc::new(tokens));
         }
-        let token =
-            authorization.and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        token.is_some_and(|(_, token)| self.tokens.has(token.trim()))
     }
 
     /// Lists a runner, or renews its lease.
@@ -184,6 +188,7 @@ impl Registrar {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{NamedToken, TokenHash};
     use crate::pool::{PoolConfig, RunnerPool as _};
     use crate::runner::http::RunnerMetrics;
     use crate::telemetry::metrics::{Metrics, MetricsConfig};
@@ -193,7 +198,7 @@ mod tests {
         let runner_metrics = RunnerMetrics::declare(&mut metrics);
         let pool = ConfiguredPool::new(&PoolConfig::default(), Duration::from_secs(5), runner_metrics).unwrap();
         let pool = Arc::new(pool);
-        let tokens = Tokens::new(config.token_sha256.iter().map(String::as_str)).unwrap();
+        let tokens = config.tokens.iter().map(|token| token.hash.clone()).collect();
         (Registrar::new(Arc::clone(&pool), &config, tokens, SourceMetrics::declare(&mut metrics)), pool)
     }
 
@@ -253,11 +258,13 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_bearer_of_a_token_is_let_in() {
-        let hash = "d7ecdf25eaf3deba0f2628771dbdd22d4138ab6cf38f91ed02a2ca0dec7c8ab7".to_owned();
-        let (registrar, _) = registrar(RegistrationConfig { token_sha256: vec![hash], ..RegistrationConfig::default() });
-        assert!(registrar.lets_in(Some("Bearer open-sesame")) && registrar.lets_in(Some("bearer open-sesame")));
-        for wrong in [None, Some(""), Some("open-sesame"), Some("Basic open-sesame"), Some("Bearer open"), Some("Bearer ")] {
-            assert!(!registrar.lets_in(wrong), "{wrong:?}");
-        }
+        let token = NamedToken { name: "cellar".into(), hash: TokenHash::of("open-sesame") };
+        let (registrar, _) = registrar(RegistrationConfig { tokens: vec![token], ..RegistrationConfig::default() });
+        let admits = |token: Option<&str>| registrar.lets_in(token);
+        assert!(admits(Some("open-sesame")) && !admits(None) && !admits(Some("")) && !admits(Some("open")));
+        registrar.set_tokens(std::iter::once(TokenHash::of("other")).collect());
+        assert!(admits(Some("other")) && !admits(Some("open-sesame")));
+        registrar.set_tokens(TokenList::default());
+        assert!(!admits(None) && admits(Some("other")), "none at all would be an open door");
     }
 }

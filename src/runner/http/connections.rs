@@ -18,6 +18,7 @@ use super::http2::SharedConnection;
 use super::record::{OpenConnection, Record};
 use super::stream::Stream;
 use crate::server::current_worker;
+use crate::tls::{self, ClientTls};
 
 /// Why a connection could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,9 @@ pub(super) enum ConnectError {
     /// The name is unknown, or the other side said no.
     #[error("could not connect to {address}: {source}")]
     Failed { address: String, source: std::io::Error },
+    /// The other side is not whom it should be, or does not want us.
+    #[error("could not connect to {address}: {source}")]
+    Tls { address: String, source: tls::ConnectError },
     /// The connection failed before it was used.
     #[error("could not begin HTTP/2 with {address}: {source}")]
     Http2 { address: String, source: hyper::Error },
@@ -48,6 +52,7 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct Connections {
     address: RunnerAddress,
+    tls: Option<Arc<ClientTls>>,
     limits: Limits,
     /// By the number of the worker; made when a worker first has a connection.
     workers: Box<[OnceLock<Box<OfWorker>>]>,
@@ -85,9 +90,9 @@ const TRUSTED_FOR: Duration = Duration::from_millis(5);
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Connections {
-    pub(super) fn new(address: RunnerAddress, limits: Limits, record: Arc<Record>) -> Self {
+    pub(super) fn new(address: RunnerAddress, tls: Option<Arc<ClientTls>>, limits: Limits, record: Arc<Record>) -> Self {
         let workers = (0..WORKERS).map(|_| OnceLock::new()).collect();
-        Self { address, limits, workers, tasks: TaskTracker::new(), closing: CancellationToken::new(), record }
+        Self { address, tls, limits, workers, tasks: TaskTracker::new(), closing: CancellationToken::new(), record }
     }
 
     /// Where they lead.
@@ -121,7 +126,7 @@ impl Connections {
                 drop((connection, old));
                 return None;
             }
-            if unused < TRUSTED_FOR || connection.stream.is_quiet() {
+            if (unused < TRUSTED_FOR && !connection.stream.has_unread()) || connection.stream.is_quiet() {
                 return Some(connection);
             }
         }
@@ -129,7 +134,7 @@ impl Connections {
 
     /// Keeps a connection whose exchange is over for the next one, if there is room.
     pub(super) fn keep(self: &Arc<Self>, mut connection: Connection) {
-        if !connection.read.is_empty() {
+        if !connection.read.is_empty() || connection.stream.has_unread() {
             // More than the answer came: whose it is, nobody can say.
             return;
         }
@@ -199,20 +204,9 @@ impl Connections {
         let address = || self.address.to_string();
         let limit = self.limits.connect_timeout;
         let began = Instant::now();
-        let connecting = async {
-            match self.address.socket_address() {
-                Some(address) => TcpStream::connect(address).await,
-                // Looks the name up, and tries each address that it has.
-                None => TcpStream::connect((self.address.host(), self.address.port())).await,
-            }
-        };
-        let stream = timeout(limit, connecting)
-            .await
-            .map_err(|_| ConnectError::TimedOut { address: address(), limit })?
-            .map_err(|source| ConnectError::Failed { address: address(), source })?;
-        // Requests are written whole; waiting to fill a segment only adds latency.
-        let _ = stream.set_nodelay(true);
-        Ok((Stream::Tcp(stream), self.record.connected(began.elapsed())))
+        let stream =
+            timeout(limit, self.open_stream()).await.map_err(|_| ConnectError::TimedOut { address: address(), limit })??;
+        Ok((stream, self.record.connected(began.elapsed())))
     }
 
     /// Runs a task that the close waits for.
@@ -223,6 +217,21 @@ impl Connections {
     /// What runs tasks that the close waits for.
     pub(super) const fn tasks(&self) -> &TaskTracker {
         &self.tasks
+    }
+
+    async fn open_stream(&self) -> Result<Stream, ConnectError> {
+        let stream = match self.address.socket_address() {
+            Some(address) => TcpStream::connect(address).await,
+            // Looks the name up, and tries each address that it has.
+            None => TcpStream::connect((self.address.host(), self.address.port())).await,
+        };
+        let stream = stream.map_err(|source| ConnectError::Failed { address: self.address.to_string(), source })?;
+        // Requests are written whole; waiting to fill a segment only adds latency.
+        let _ = stream.set_nodelay(true);
+        let Some(tls) = &self.tls else { return Ok(Stream::Tcp(stream)) };
+        let stream = tls.connect(self.address.host(), stream).await;
+        let stream = stream.map_err(|source| ConnectError::Tls { address: self.address.to_string(), source })?;
+        Ok(Stream::Tls(Box::new(stream)))
     }
 
     /// How many are kept.

@@ -52,7 +52,7 @@ impl HttpRunner {
             idle_timeout: settings.idle_timeout,
             max_idle: settings.max_idle_connections,
         };
-        let connections = Arc::new(Connections::new(address, limits, Arc::clone(&record)));
+        let connections = Arc::new(Connections::new(address, settings.tls.clone(), limits, Arc::clone(&record)));
         Ok(Self { settings, connections, gate: Gate::new(), record, leave: Leave::default(), closing: CancellationToken::new() })
     }
 

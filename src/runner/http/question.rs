@@ -106,7 +106,9 @@ pub(super) async fn connect(connections: &Arc<Connections>, limit: Duration) -> 
 const fn got(error: &ConnectError) -> Got {
     match error {
         ConnectError::Failed { .. } => Got::Nowhere,
-        ConnectError::TimedOut { .. } | ConnectError::Http2 { .. } | ConnectError::Closed { .. } => Got::Somewhere,
+        ConnectError::TimedOut { .. } | ConnectError::Http2 { .. } | ConnectError::Tls { .. } | ConnectError::Closed { .. } => {
+            Got::Somewhere
+        }
     }
 }
 

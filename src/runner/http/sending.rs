@@ -187,6 +187,8 @@ impl Sending {
             self.is_begun = true;
             self.advance(written);
         }
+        // TLS may hold what the socket did not take.
+        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
         // An exchange that waits for its answer holds no memory for what it has sent.
         self.first = BytesMut::new();
         self.data = Bytes::new();

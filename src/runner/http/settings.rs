@@ -1,11 +1,12 @@
 //! How a runner is spoken to.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::BalancerId;
+use crate::tls::ClientTls;
 
 /// How the balancer speaks to its runners.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +51,9 @@ pub struct HttpRunnerSettings {
     pub http: HttpVersion,
     /// Who asks agents for room: this process, unless it is several balancers.
     pub balancer: BalancerId,
-    /// How long making a connection may take, name look-up included. Then the attempt is refused.
+    /// TLS to the runner; none is cleartext.
+    pub tls: Option<Arc<ClientTls>>,
+    /// How long making a connection may take, name look-up and TLS handshake included. Then the attempt is refused.
     pub connect_timeout: Duration,
     /// How long an attempt may stay without a sign of life once the request was sent. Then it is committed, and failed. To a plain
     /// server, which cannot be asked, this is added to the function's timeout.
@@ -77,6 +80,7 @@ impl HttpRunnerSettings {
             protocol,
             http: HttpVersion::Http1,
             balancer: this_process(),
+            tls: None,
             connect_timeout: Duration::from_secs(1),
             attempt_timeout: Duration::from_secs(5),
             idle_timeout: protocol.default_idle_timeout(),
