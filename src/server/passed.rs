@@ -102,7 +102,7 @@ fn names(count: usize, told: Option<&str>, listeners: &[&'static str]) -> Result
     }
     // A unit that gives no name has its own, and who knows none says so (systemd.socket(5), `FileDescriptorName=`).
     let is_name = |name: &&str| !(name.is_empty() || *name == "unknown" || name.ends_with(".socket"));
-    if !told.iter().any(|name| is_name(name)) {
+    if !told.iter().any(is_name) {
         return match listeners.get(..count) {
             Some(first) => Ok(first.to_vec()),
             None => Err(PassedError::TooMany { sockets: count, most: listeners.len(), expected: expected() }),
