@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// glibc's allocator gives large blocks back and takes them again for every call; this one keeps them by thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     runpool::cli::main()
 }

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 
@@ -85,19 +87,37 @@ impl Upload {
     }
 }
 
+/// How the two sides of a call talk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Talk {
+    /// The answer is to the whole body.
+    InTurn,
+    /// Both at once: who waits for the whole body may wait for ever, as its client waits for an answer to the beginning.
+    AtOnce,
+}
+
+impl Talk {
+    /// gRPC has streams in both directions, and says so nowhere but in the type of its body.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let is_grpc = |value: &HeaderValue| value.as_bytes().starts_with(b"application/grpc");
+        if headers.get(CONTENT_TYPE).is_some_and(is_grpc) { Self::AtOnce } else { Self::InTurn }
+    }
+}
+
 /// As much memory as holding the body may take; 0 for one that is not held.
-pub(super) fn held_size<B: Body>(body: &B, config: &FrontConfig) -> u64 {
+pub(super) fn held_size<B: Body>(body: &B, talk: Talk, config: &FrontConfig) -> u64 {
     let (announced, held) = (body.size_hint(), config.held_body.bytes());
     match announced.exact() {
         Some(length) if length <= held => length,
-        None if announced.lower() <= held => held,
+        None if announced.lower() <= held && talk == Talk::InTurn => held,
         _ => 0,
     }
 }
 
 /// Takes the body of a call: reads a small one to its end, and the beginning of one of unknown length. A body that is announced as
-/// longer than `config.held_body` is not touched, so that `100 Continue` is sent only when a runner took the call.
-pub(super) async fn hold<B>(body: B, config: &FrontConfig, upload: &Arc<Upload>) -> Result<CallBody, HoldError>
+/// longer than `config.held_body` is not touched, so that `100 Continue` is sent only when a runner took the call; nor is one of unknown length whose
+/// client may wait for an answer to its beginning.
+pub(super) async fn hold<B>(body: B, talk: Talk, config: &FrontConfig, upload: &Arc<Upload>) -> Result<CallBody, HoldError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -139,7 +159,8 @@ where
         limit,
         upload: Arc::clone(upload),
     });
-    if announced.lower() > held {
+    let is_conversation = talk == Talk::AtOnce && announced.exact().is_none();
+    if announced.lower() > held || is_conversation {
         return Ok(CallBody::streaming(body.boxed_unsync()));
     }
     let reading = read_up_to(&mut body, held);
@@ -297,7 +318,7 @@ mod tests {
     #[tokio::test]
     async fn a_small_body_is_held_whole_and_can_be_replayed() {
         let upload = Arc::new(Upload::default());
-        let body = hold(chunks(&["ab", "c", "def"]), &config(6, 10), &upload).await.unwrap();
+        let body = hold(chunks(&["ab", "c", "def"]), Talk::InTurn, &config(6, 10), &upload).await.unwrap();
         assert!(matches!(&body, CallBody::Held(bytes) if bytes == "abcdef"));
         assert_eq!(upload.received(), 6);
     }
@@ -305,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn a_longer_body_streams_with_every_byte_in_its_place() {
         let upload = Arc::new(Upload::default());
-        let body = hold(chunks(&["ab", "c", "def", "g"]), &config(3, 10), &upload).await.unwrap();
+        let body = hold(chunks(&["ab", "c", "def", "g"]), Talk::InTurn, &config(3, 10), &upload).await.unwrap();
         assert!(matches!(body, CallBody::Streaming(_)));
         assert_eq!(upload.received(), 6, "only what was needed to know was read");
         assert_eq!(read(body).await.unwrap(), "abcdefg");
@@ -315,20 +336,35 @@ mod tests {
     #[tokio::test]
     async fn a_body_announced_as_long_is_not_read_before_a_runner_took_the_call() {
         let upload = Arc::new(Upload::default());
-        let body = hold(Full::new(Bytes::from_static(b"abcdef")), &config(3, 10), &upload).await.unwrap();
+        let body = hold(Full::new(Bytes::from_static(b"abcdef")), Talk::InTurn, &config(3, 10), &upload).await.unwrap();
         assert_eq!((upload.received(), body.length()), (0, Some(6)));
+    }
+
+    #[tokio::test]
+    async fn a_body_whose_client_may_wait_for_an_answer_is_not_waited_for() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(Talk::of(&headers), Talk::InTurn);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
+        let talk = Talk::of(&headers);
+        let upload = Arc::new(Upload::default());
+        let body = hold(chunks(&["ab", "c"]), talk, &config(6, 10), &upload).await.unwrap();
+        assert_eq!(upload.received(), 0);
+        assert_eq!(read(body).await.unwrap(), "abc");
+        // One whose length is known has nothing to wait for.
+        let body = hold(Full::new(Bytes::from_static(b"abc")), talk, &config(6, 10), &upload).await.unwrap();
+        assert!(matches!(body, CallBody::Held(_)));
     }
 
     #[tokio::test]
     async fn a_body_longer_than_allowed_is_refused_by_its_announcement_and_while_it_streams() {
         let upload = Arc::new(Upload::default());
-        let announced = hold(Full::new(Bytes::from_static(b"abcdef")), &config(3, 5), &upload).await.unwrap_err();
+        let announced = hold(Full::new(Bytes::from_static(b"abcdef")), Talk::InTurn, &config(3, 5), &upload).await.unwrap_err();
         assert_eq!(announced.to_string(), "the body is longer than the 5 bytes allowed");
-        let held = hold(chunks(&["abc", "def"]), &config(10, 5), &upload).await.unwrap_err();
+        let held = hold(chunks(&["abc", "def"]), Talk::InTurn, &config(10, 5), &upload).await.unwrap_err();
         assert_eq!(held.to_string(), "the body is longer than the 5 bytes allowed");
 
         let upload = Arc::new(Upload::default());
-        let streaming = hold(chunks(&["abcd", "ef"]), &config(3, 5), &upload).await.unwrap();
+        let streaming = hold(chunks(&["abcd", "ef"]), Talk::InTurn, &config(3, 5), &upload).await.unwrap();
         assert!(read(streaming).await.is_err());
         assert_eq!(upload.fate(), Fate::TooLarge);
     }
@@ -337,7 +373,8 @@ mod tests {
     async fn a_body_that_breaks_off_is_the_clients_doing() {
         let frames = vec![Ok(Frame::data(Bytes::from_static(b"ab"))), Err(std::io::Error::other("gone"))];
         let upload = Arc::new(Upload::default());
-        let error = hold(StreamBody::new(futures_util::stream::iter(frames)), &config(9, 9), &upload).await.unwrap_err();
+        let error =
+            hold(StreamBody::new(futures_util::stream::iter(frames)), Talk::InTurn, &config(9, 9), &upload).await.unwrap_err();
         assert!(matches!(error, HoldError::Broken(_)));
         assert_eq!(upload.fate(), Fate::Broken);
     }
@@ -345,7 +382,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_arrive_is_given_up() {
         let never = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
-        let error = hold(never, &config(9, 9), &Arc::new(Upload::default())).await.unwrap_err();
+        let error = hold(never, Talk::InTurn, &config(9, 9), &Arc::new(Upload::default())).await.unwrap_err();
         assert_eq!(error.to_string(), "the body did not arrive within 1m");
     }
 }

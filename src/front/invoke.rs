@@ -23,7 +23,7 @@ use super::config::FrontConfig;
 use super::explain::ExplainedCalls;
 use super::forwarding::{ClientHop, Forwarding, Hops, host_of};
 use super::guard::Denied;
-use super::held_body::{Fate, HoldError, held_size, hold};
+use super::held_body::{Fate, HoldError, Talk, held_size, hold};
 use super::identity::{new_call_id, request_id};
 use super::record::{FrontTelemetry, Record};
 use super::routes::with_query;
@@ -276,12 +276,13 @@ impl Front {
         };
         let deadline = client_timeout(&head.headers)?.map(|timeout| std::time::Instant::now() + timeout);
         let upgrade = wanted_protocol(head, destination.upgrade.as_deref());
-        let Some(memory) = shared.memory.take(held_size(&body, &shared.config)) else {
+        let talk = Talk::of(&head.headers);
+        let Some(memory) = shared.memory.take(held_size(&body, talk, &shared.config)) else {
             let detail = format!("the balancer holds {} of bodies, as much as it may", shared.config.max_buffered);
             return Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) });
         };
         record.holds(memory);
-        let body = hold(body, &shared.config, &record.upload).await.map_err(|error| match error {
+        let body = hold(body, talk, &shared.config, &record.upload).await.map_err(|error| match error {
             HoldError::TooLarge { .. } => Refuse::new(Outcome::BodyTooLarge, error.to_string()),
             HoldError::TooSlow(_) | HoldError::Broken(_) => Refuse::new(Outcome::BadRequest, error.to_string()),
         })?;
