@@ -28,6 +28,8 @@ pub struct StreamedAnswer {
     /// `None` after the end.
     open: Option<Open>,
     decoder: BodyDecoder,
+    /// Why the answer broke off, to be told next.
+    broken: Option<BodyError>,
     /// What was decoded already and comes next.
     next: Option<Result<Decoded, BodySyntaxError>>,
     persistence: Persistence,
@@ -72,7 +74,7 @@ impl StreamedAnswer {
         };
         let next = (next != Ok(Decoded::NeedMore)).then_some(next);
         let open = Some(Open { connection, sending });
-        Self { open, decoder, next, persistence, rest, connections, lives: None }
+        Self { open, decoder, broken: None, next, persistence, rest, connections, lives: None }
     }
 
     /// Has these live until the last byte.
@@ -94,11 +96,12 @@ impl StreamedAnswer {
         self.lives = None;
     }
 
-    /// The answer broke off.
-    fn fail<T>(&mut self, error: BodyError) -> Poll<Option<Result<T, BodyError>>> {
+    /// The answer broke off: the connection is closed at once, and the reader told with its next look. A server that is told of the cut in the same
+    /// turn as of the last data drops both, and the client would not even get the head.
+    fn fail(&mut self, error: BodyError, cx: &Context<'_>) {
         self.open = None;
-        self.lives = None;
-        Poll::Ready(Some(Err(error)))
+        self.broken = Some(error);
+        cx.waker().wake_by_ref();
     }
 
     /// What comes next, and sends meanwhile.
@@ -153,6 +156,10 @@ impl Body for StreamedAnswer {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(error) = this.broken.take() {
+            this.lives = None;
+            return Poll::Ready(Some(Err(error)));
+        }
         match ready!(this.poll_next(cx)) {
             Ok(Decoded::Data(data)) => {
                 // A reader that knows the length does not ask for what comes after the last byte.
@@ -169,12 +176,15 @@ impl Body for StreamedAnswer {
                 this.release();
                 Poll::Ready(None)
             }
-            Err(error) => this.fail(error),
+            Err(error) => {
+                this.fail(error, cx);
+                Poll::Pending
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.open.is_none() && self.next.is_none()
+        self.open.is_none() && self.next.is_none() && self.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -183,7 +193,7 @@ impl Body for StreamedAnswer {
             _ => 0,
         };
         match self.decoder.left() {
-            _ if self.open.is_none() => SizeHint::with_exact(0),
+            _ if self.open.is_none() && self.broken.is_none() => SizeHint::with_exact(0),
             (left, true) => SizeHint::with_exact(left + next),
             (left, false) => {
                 let mut hint = SizeHint::new();
