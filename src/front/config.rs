@@ -278,14 +278,14 @@ mod tests {
         let open = FunctionSpec::named("open".parse().unwrap());
         let guarded = FunctionSpec { access: Access::Token, ..open.clone() };
         let is_fine = |front: &FrontConfig, functions: &[FunctionSpec]| front.check_exposure(functions).is_none();
-        assert!(is_fine(&front, &[guarded.clone()]));
+        assert!(is_fine(&front, std::slice::from_ref(&guarded)));
         assert!(!is_fine(&front, &[guarded, open.clone()]) && !is_fine(&front, &[]));
         let tls = ServerTlsConfig {
             certificate: Some("c".into()),
             client_certificates: ClientCertificates::Required,
             ..ServerTlsConfig::default()
         };
-        assert!(is_fine(&FrontConfig { tls: tls.clone(), ..front.clone() }, &[open.clone()]));
+        assert!(is_fine(&FrontConfig { tls: tls.clone(), ..front.clone() }, std::slice::from_ref(&open)));
         assert!(is_fine(&FrontConfig { expose: Some(Exposure::WithoutAuthentication), ..front }, &[open]));
 
         let admin = AdminConfig { listen: "0.0.0.0:81".parse().unwrap(), ..AdminConfig::default() };

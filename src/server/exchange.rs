@@ -94,6 +94,7 @@ where
     }
 }
 
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and lives for a moment")]
 enum Head {
     Received(ReceivedRequest),
     Malformed(MalformedHead),
