@@ -154,7 +154,7 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
     assert_eq!(
         Bench::new("[[route]]\npath = \"/\"\nfunction = \"f\"\nbanana = 1\n[[function]]\nname = \"f\"\ncommand = [\"x\"]\n")
             .errors(),
-        ["c.toml:4: route[/].banana = 1: unknown key: expected one of host, path, function, forward"]
+        ["c.toml:4: route[/].banana = 1: unknown key: expected one of host, path, function, forward, upgrade"]
     );
 }
 

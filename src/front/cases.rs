@@ -307,5 +307,5 @@ async fn the_runner_gets_the_clients_headers_without_those_of_its_connection_and
         request.headers_mut().insert(name, value.parse().unwrap());
     }
     bench.send(request).await;
-    assert_eq!(*seen.lock().unwrap(), ["content-type", "x-mine"]);
+    assert_eq!(*seen.lock().unwrap(), ["content-type", "via", "x-mine"]);
 }
