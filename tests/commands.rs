@@ -329,8 +329,8 @@ fn check_tells_each_kind_of_mistake_with_the_place_the_key_the_value_and_what_wa
         ("[front\n", ":1: syntax error at column 7: unclosed table, expected `]`"),
         (
             "[front]\nlisten = \"0.0.0.0:80\"",
-            ":2: front.listen = \"0.0.0.0:80\": expected a loopback address, or expose = \"without-authentication\" beside it, since nothing \
-             there asks who is calling",
+            ":2: front.listen = \"0.0.0.0:80\": expected a loopback address, or access = \"token\" or \"identity\" for every function, \
+             or tls.client_certificates = \"required\", or expose = \"without-authentication\" beside it, since nothing there asks who is calling",
         ),
         (
             "[placement]\nplacer = \"chh\"",

@@ -35,10 +35,15 @@ impl Stream {
         let _ = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
     }
 
-    /// Whether the kernel has bytes that were not read. The runtime may not have been told of them yet; it will be. Costs a system call.
+    /// Whether the kernel, or TLS, has bytes that were not read. The runtime may not have been told of them yet; it will be. Costs a system call.
     pub(super) fn has_unread(&self) -> bool {
         let mut first = [MaybeUninit::uninit()];
-        SockRef::from(self.socket()).peek(&mut first).is_ok_and(|length| length > 0)
+        let is_decrypted = match self {
+            Self::Tcp(_) => false,
+            // It wants to read as long as there is nothing to be taken from it.
+            Self::Tls(stream) => !stream.get_ref().1.wants_read(),
+        };
+        is_decrypted || SockRef::from(self.socket()).peek(&mut first).is_ok_and(|length| length > 0)
     }
 
     fn socket(&self) -> &TcpStream {

@@ -59,8 +59,8 @@ impl ServerTlsConfig {
     }
 
     /// Whether nobody comes in without a certificate that was checked.
-    pub fn authenticates(&self) -> bool {
-        self.is_on() && self.client_certificates == ClientCertificates::Required
+    pub const fn authenticates(&self) -> bool {
+        self.is_on() && matches!(self.client_certificates, ClientCertificates::Required)
     }
 
     /// The values that cannot be used. What is in the files is not looked at.

@@ -18,7 +18,7 @@ use super::{local_pool, sources};
 use crate::config::{Config, Loaded, Setting};
 use crate::fleet::LocalRunner;
 use crate::front::admin::{self, Admin, AdminGate, AdminSources, ConfigValue, Readiness};
-use crate::front::{Catalog, ExplainedCalls, Front, FrontMetrics, FrontTelemetry, serve, server};
+use crate::front::{Catalog, ExplainedCalls, Front, FrontConfig, FrontMetrics, FrontTelemetry, serve, server};
 use crate::model::Function;
 use crate::placement::{Placement, PlacementMetrics};
 use crate::pool::health::{HealthKeeper, HealthMetrics, HealthState};
@@ -236,8 +236,10 @@ impl Service for Balancer {
         let catalog =
             Catalog::new(loaded.config.functions.clone(), &loaded.config.routes)?.guarded_by(&loaded.config.front.tokens);
         // The listener stays where it is and as it is, whatever is configured for the next start.
-        if let Some(invalid) = self.config.front.check_exposure(&loaded.config.functions) {
-            anyhow::bail!("front.{} is {} until a restart: expected {}", invalid.key, self.config.front.listen, invalid.expected);
+        let listen = self.front_listener.address();
+        let in_force = FrontConfig { listen, ..self.config.front.clone() };
+        if let Some(invalid) = in_force.check_exposure(&loaded.config.functions) {
+            anyhow::bail!("front.{} is {} until a restart: expected {}", invalid.key, listen, invalid.expected);
         }
         let registration_tokens = sources::tokens(&loaded.config.pool.registration)?;
         if let Runners::Configured(configured) = &self.runners {
