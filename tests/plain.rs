@@ -116,6 +116,10 @@ async fn headers_pass_both_ways_but_for_those_of_the_connection_and_of_runpool()
             "authorization: Bearer token",
             "content-length: 4",
             "host: shop.example",
+            "via: 1.1 runpool",
+            "x-forwarded-for: 127.0.0.1",
+            "x-forwarded-host: shop.example",
+            "x-forwarded-proto: http",
             "x-many: 1",
             "x-many: 2",
             "x-request-id: abc-1"

@@ -37,6 +37,8 @@ pub struct PoolConfig {
     /// Statuses of a plain server that mean "not taken, try another", 400 to 599. 503 counts only together with `Retry-After`: a bare one
     /// is an answer, since functions use it for failures of their own, after they ran.
     pub refusal_statuses: Vec<u16>,
+    /// Whether a 503 without `Retry-After` is a refusal too: only for servers that never answer so after they have run something.
+    pub bare_503_refuses: bool,
     /// When a runner is left out, and when it is let in again.
     pub health: HealthConfig,
     /// Runners listed in a file of their own.
@@ -58,6 +60,7 @@ impl Default for PoolConfig {
             idle_timeout: None,
             max_idle_connections: 1_024,
             refusal_statuses: vec![503],
+            bare_503_refuses: false,
             health: HealthConfig::default(),
             file: FileConfig::default(),
             dns: DnsConfig::default(),
@@ -140,6 +143,7 @@ impl PoolConfig {
             idle_timeout: self.idle_timeout.unwrap_or_else(|| self.protocol.default_idle_timeout()),
             max_idle_connections: self.max_idle_connections,
             refusal_statuses: self.refusal_statuses.clone(),
+            bare_503_refuses: self.bare_503_refuses,
             ..HttpRunnerSettings::new(self.protocol)
         }
     }

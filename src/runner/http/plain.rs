@@ -53,7 +53,7 @@ pub(super) async fn attempt(
 /// With `Retry-After` it is a server that turns requests away (RFC 9110 section 15.6.4).
 fn is_refusal(status: StatusCode, headers: &HeaderMap, settings: &HttpRunnerSettings) -> bool {
     settings.refusal_statuses.contains(&status.as_u16())
-        && (status != StatusCode::SERVICE_UNAVAILABLE || headers.contains_key(RETRY_AFTER))
+        && (status != StatusCode::SERVICE_UNAVAILABLE || settings.bare_503_refuses || headers.contains_key(RETRY_AFTER))
 }
 
 /// Seconds to wait, if they are given as a number (RFC 9110 section 10.2.3); a date would need the server's clock.
@@ -75,6 +75,8 @@ mod tests {
         dated.insert(RETRY_AFTER, HeaderValue::from_static("Fri, 31 Dec 1999 23:59:59 GMT"));
         assert!(!is_refusal(StatusCode::SERVICE_UNAVAILABLE, &bare, &settings));
         assert!(is_refusal(StatusCode::SERVICE_UNAVAILABLE, &dated, &settings));
+        let bold = HttpRunnerSettings { bare_503_refuses: true, ..settings.clone() };
+        assert!(is_refusal(StatusCode::SERVICE_UNAVAILABLE, &bare, &bold), "where the operator says so");
         assert!(is_refusal(StatusCode::TOO_MANY_REQUESTS, &bare, &settings));
         assert!(!is_refusal(StatusCode::BAD_GATEWAY, &dated, &settings));
         assert_eq!(retry_after(&dated), None);

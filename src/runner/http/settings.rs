@@ -65,6 +65,8 @@ pub struct HttpRunnerSettings {
     /// Statuses of a plain server that mean "not taken, try another". 503 counts only together with `Retry-After`: functions use the bare
     /// status for failures of their own.
     pub refusal_statuses: Vec<u16>,
+    /// Whether a 503 without `Retry-After` counts too.
+    pub bare_503_refuses: bool,
 }
 
 /// The id of this process, drawn when first wanted.
@@ -86,6 +88,7 @@ impl HttpRunnerSettings {
             idle_timeout: protocol.default_idle_timeout(),
             max_idle_connections: 1_024,
             refusal_statuses: vec![503],
+            bare_503_refuses: false,
         }
     }
 }
