@@ -16,6 +16,8 @@ use crate::model::{Function, FunctionName, FunctionSpec};
 pub struct Catalog {
     functions: BTreeMap<FunctionName, Arc<Function>>,
     routes: RouteTable,
+    /// See [`Catalog::on_shared_servers`].
+    is_watchful: bool,
     guard: Guard,
 }
 
@@ -58,6 +60,8 @@ pub(super) enum NoDestination {
     UnknownFunction(String),
     /// A path that no route matches.
     NoRoute(String),
+    /// A path that a server could read as one of this function, which asks who is calling.
+    Disguised(String),
 }
 
 impl Catalog {
@@ -83,7 +87,7 @@ impl Catalog {
             table.push(route);
         }
         let guard = Guard::new(by_name.values().map(|function| &function.spec), &[]);
-        Ok(Self { functions: by_name, routes: RouteTable::new(table), guard })
+        Ok(Self { functions: by_name, routes: RouteTable::new(table), is_watchful: false, guard })
     }
 
     /// The same for callers with these tokens.
@@ -113,8 +117,26 @@ impl Catalog {
         self.functions.get(name)
     }
 
+    /// All functions are paths of the same servers, which read paths in their own way: what could be read as the path of a function that asks who is calling is
+    /// then refused to all others.
+    #[must_use]
+    pub fn on_shared_servers(mut self) -> Self {
+        self.is_watchful = self.routes.has_guarded();
+        self
+    }
+
     /// Which function a request is for.
     pub(super) fn destination(&self, method: &Method, host: Option<&str>, uri: &Uri) -> Result<Destination, NoDestination> {
+        let destination = self.named_or_routed(method, host, uri)?;
+        if self.is_watchful
+            && let Some(other) = self.routes.disguised(host, &destination.rest, &destination.function)
+        {
+            return Err(NoDestination::Disguised(other.name().to_string()));
+        }
+        Ok(destination)
+    }
+
+    fn named_or_routed(&self, method: &Method, host: Option<&str>, uri: &Uri) -> Result<Destination, NoDestination> {
         let invoked = invoke_target(uri);
         if let Some((name, rest)) = invoked
             && let Some(function) = self.function(name)
@@ -193,5 +215,22 @@ mod tests {
         let none = |target: &str| bare.destination(&Method::GET, None, &target.parse().unwrap()).unwrap_err();
         assert_eq!(none("/invoke/other/x"), NoDestination::UnknownFunction("other".into()));
         assert_eq!(none("/nope"), NoDestination::NoRoute("/nope".into()));
+    }
+
+    #[test]
+    fn on_shared_servers_no_open_function_lends_its_way_to_a_guarded_one() {
+        let guarded = FunctionSpec { access: crate::model::Access::Token, ..spec("tok") };
+        let routes = [RouteConfig { upgrade: Vec::new(), ..route("/", "web") }, route("/tok", "tok")];
+        let catalog = || Catalog::new(vec![spec("web"), guarded.clone()], &routes).unwrap();
+        let find = |catalog: &Catalog, target: &str| {
+            catalog.destination(&Method::GET, Some("a"), &target.parse().unwrap()).map(|found| found.function.name().to_string())
+        };
+        let shared = catalog().on_shared_servers();
+        for target in ["/invoke/web/tok/s", "/%74ok/s", "//tok/s", "/x/../tok/s"] {
+            assert_eq!(find(&shared, target), Err(NoDestination::Disguised("tok".into())), "{target}");
+            assert_eq!(find(&catalog(), target), Ok("web".into()), "functions of agents share no paths: {target}");
+        }
+        assert_eq!(find(&shared, "/tok/s"), Ok("tok".into()));
+        assert_eq!(find(&shared, "/other"), Ok("web".into()));
     }
 }

@@ -455,6 +455,12 @@ fn not_found(why: NoDestination) -> Refuse {
     let detail = match why {
         NoDestination::UnknownFunction(name) => format!("there is no function `{name}`"),
         NoDestination::NoRoute(path) => format!("no route matches {path}"),
+        NoDestination::Disguised(other) => {
+            let detail = format!(
+                "the path could be read as one of `{other}`, which asks who is calling: expected it as that route has it"
+            );
+            return Refuse::new(Outcome::BadRequest, detail);
+        }
     };
     Refuse::new(Outcome::NotFound, detail)
 }

@@ -21,6 +21,7 @@ mod identity;
 mod invoke;
 mod listen;
 mod metrics;
+mod plainest_path;
 mod record;
 mod routes;
 mod token_config;

@@ -14,7 +14,8 @@ use http::Method;
 use http::uri::Uri;
 
 use super::config::Forward;
-use crate::model::{Function, Intent};
+use super::plainest_path::plainest_path;
+use crate::model::{Access, Function, Intent};
 
 /// Where the built-in way to every function begins.
 const INVOKE: &str = "/invoke/";
@@ -57,13 +58,7 @@ impl RouteTable {
     /// The function of a request that is not for `/invoke/`.
     pub(super) fn find(&self, host: Option<&str>, uri: &Uri) -> Option<Destination> {
         let path = uri.path();
-        let route = self.routes.iter().find(|route| {
-            let host_matches = route
-                .host
-                .as_deref()
-                .is_none_or(|wanted| host.is_some_and(|host| without_port(host).eq_ignore_ascii_case(wanted)));
-            host_matches && below(path, &route.path).is_some()
-        })?;
+        let route = self.routes.iter().find(|route| is_host(route, host) && below(path, &route.path).is_some())?;
         let path = match route.forward {
             Forward::AsIs => path,
             Forward::BelowRoute => below(path, &route.path)?,
@@ -72,6 +67,35 @@ impl RouteTable {
         let function = Arc::clone(&route.function);
         Some(Destination { function, rest: with_query(path, uri), intent: Intent::HttpRequest, upgrade })
     }
+}
+
+impl RouteTable {
+    /// Whether any route asks who is calling, or counts how often.
+    pub(super) fn has_guarded(&self) -> bool {
+        self.routes.iter().any(|route| is_guarded(&route.function))
+    }
+
+    /// The function that asks who is calling (or how often), if a server could read a path that is forwarded for `chosen` as one of its own.
+    pub(super) fn disguised(&self, host: Option<&str>, forwarded: &str, chosen: &Arc<Function>) -> Option<&Arc<Function>> {
+        let path = plainest_path(forwarded.split('?').next().unwrap_or_default());
+        let route = self.routes.iter().filter(|route| route.forward == Forward::AsIs).find(|route| {
+            let head = path.get(..route.path.len());
+            let is_below = route.path == "/"
+                || head.is_some_and(|head| head.eq_ignore_ascii_case(&route.path))
+                    && path[route.path.len()..].chars().next().is_none_or(|next| next == '/');
+            is_below && is_host(route, host)
+        })?;
+        (route.function.name() != chosen.name() && is_guarded(&route.function)).then_some(&route.function)
+    }
+}
+
+fn is_guarded(function: &Function) -> bool {
+    function.spec.access != Access::Open || function.spec.rate_limit.is_some()
+}
+
+fn is_host(route: &Route, host: Option<&str>) -> bool {
+    let wanted = route.host.as_deref();
+    wanted.is_none_or(|wanted| host.is_some_and(|host| without_port(host).eq_ignore_ascii_case(wanted)))
 }
 
 /// The name and the rest of a request for `/invoke/{function}{rest}`.
@@ -154,6 +178,25 @@ mod tests {
         ] {
             assert_eq!(found(host, target), (name.to_owned(), rest.to_owned()), "{host:?} {target}");
         }
+    }
+
+    #[test]
+    fn a_guarded_route_cannot_be_reached_by_a_path_that_only_a_server_reads_as_its_own() {
+        let guarded =
+            Arc::new(Function::new(FunctionSpec { access: Access::Token, ..FunctionSpec::named("tok".parse().unwrap()) }));
+        let tok = Route { function: Arc::clone(&guarded), ..route(None, "/tok", "tok", Forward::AsIs) };
+        let table =
+            RouteTable::new(vec![route(None, "/", "web", Forward::AsIs), tok, route(None, "/tok/open", "web", Forward::AsIs)]);
+        assert!(table.has_guarded());
+        let web = function("web");
+        let caught = |path: &str| table.disguised(Some("a"), path, &web).is_some();
+        for path in ["/tok/s", "/tok", "/TOK/s", "/%74ok/s?x", "/x/../tok/s", "//tok/s", "/%2e/tok"] {
+            assert!(caught(path), "{path}");
+        }
+        for path in ["/", "/token", "/x/tok", "/tok/open/x", "/a?b=/tok", ""] {
+            assert!(!caught(path), "{path}");
+        }
+        assert!(table.disguised(None, "/tok/s", &guarded).is_none(), "it is its own");
     }
 
     #[test]

@@ -130,6 +130,8 @@ impl Open {
             Self::Http1(sender) => {
                 *request.uri_mut() = path.parse().unwrap();
                 request.headers_mut().insert("host", "localhost".parse().unwrap());
+                // The last byte of the last answer was read; that the connection has seen its end is another matter.
+                within("a free connection", sender.ready()).await?;
                 within("an answer", sender.send_request(request)).await?
             }
             Self::Http2(sender) => within("an answer", sender.send_request(request)).await?,

@@ -24,7 +24,7 @@ use crate::placement::{Placement, PlacementMetrics};
 use crate::pool::health::{HealthKeeper, HealthMetrics, HealthState};
 use crate::pool::sources::{Registrar, SourceMetrics, SourceName};
 use crate::pool::{Admission, ConfiguredPool, Member, RunnerPool as _, Snapshot, SnapshotPool};
-use crate::runner::http::{HttpRunnerSettings, RunnerMetrics};
+use crate::runner::http::{HttpRunnerSettings, Protocol, RunnerMetrics};
 use crate::server::{Draining, Listening, PassedSockets, Sharing};
 use crate::telemetry::access_log::{AccessLog, AccessLogGuard};
 use crate::telemetry::process;
@@ -136,7 +136,7 @@ impl Balancer {
         )
         .with_context(|| format!("placement.record: cannot append to {:?}", config.placement.record))?;
         placement.prepare();
-        let catalog = Catalog::new(config.functions.clone(), &config.routes)?.guarded_by(&config.front.tokens);
+        let catalog = catalog(config, config.pool.protocol)?;
         let telemetry = FrontTelemetry {
             metrics: Arc::new(FrontMetrics::declare(&mut metrics)),
             tracer,
@@ -233,8 +233,7 @@ impl Service for Balancer {
 
     async fn reload(&mut self, loaded: &Loaded) -> anyhow::Result<()> {
         // What can fail comes first: after that, everything is taken over.
-        let catalog =
-            Catalog::new(loaded.config.functions.clone(), &loaded.config.routes)?.guarded_by(&loaded.config.front.tokens);
+        let catalog = catalog(&loaded.config, self.config.pool.protocol)?;
         // The listener stays where it is and as it is, whatever is configured for the next start.
         let listen = self.front_listener.address();
         let in_force = FrontConfig { listen, ..self.config.front.clone() };
@@ -354,6 +353,16 @@ impl AdminSources for Shown {
     fn config(&self) -> Vec<ConfigValue> {
         self.settings.load().to_vec()
     }
+}
+
+/// What there is to call, by a configuration; `protocol` is the one in force.
+fn catalog(config: &Config, protocol: Protocol) -> anyhow::Result<Catalog> {
+    let catalog = Catalog::new(config.functions.clone(), &config.routes)?.guarded_by(&config.front.tokens);
+    Ok(match protocol {
+        // A function of an agent has a path of its own; plain servers have one for all.
+        Protocol::Agent => catalog,
+        Protocol::Plain => catalog.on_shared_servers(),
+    })
 }
 
 fn config_values(loaded: &Loaded) -> Vec<ConfigValue> {
