@@ -127,6 +127,35 @@ async fn headers_pass_both_ways_but_for_those_of_the_connection_and_of_runpool()
     );
 }
 
+/// A plain server has no workers that could be warm: as long as a slot is free, the default placer waits for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_slot_of_plain_servers_is_used_before_a_call_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let all_in = Arc::new(tokio::sync::Barrier::new(8));
+    let meet = move |request: Request<Incoming>| {
+        let all_in = Arc::clone(&all_in);
+        async move {
+            if request.uri() == "/meet" {
+                all_in.wait().await;
+            }
+            Response::new(full("here"))
+        }
+    };
+    let (one, two) = (plain(meet.clone()).await, plain(meet).await);
+    let runners = format!("{{ address = \"{one}\", slots = 4 }}, {{ address = \"{two}\", slots = 4 }}");
+    let text = example(&[one]).replace("placer = \"naive\"", "").replace(&format!("\"{one}\""), &runners);
+    let lb = lb(directory.path(), &text);
+    // What calls take is known from here on.
+    for _ in 0..4 {
+        call(lb.front(), "/").send().await.ok();
+    }
+    let calls: Vec<_> = (0..8).map(|_| call(lb.front(), "/meet").start()).collect();
+    for call in calls {
+        call.await.unwrap().ok();
+    }
+    assert_eq!(metric(lb.admin(), "lb_placer_wait_seconds_count", &[]).await, 0.0, "calls that waited beside free slots");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_server_beside_a_live_one_loses_no_call() {
     for placer in ["naive", "ch"] {

@@ -71,7 +71,9 @@ pub(super) struct Inside {
     lives: u64,
     /// Agents that joined and have not said how many slots they have.
     newcomers: Vec<RunnerPlace>,
-    functions: FxHashMap<FunctionName, (FunctionNumber, Arc<Function>)>,
+    functions: FxHashMap<FunctionName, Told>,
+    /// Runners in the pool that say how full they are, and which workers are warm there.
+    tellers: usize,
     waiting: FxHashMap<CallNumber, oneshot::Sender<Next>>,
     next_call: u64,
     /// Memory that is used again.
@@ -80,6 +82,14 @@ pub(super) struct Inside {
     listings: u64,
     /// What those who ask runners were told last.
     are_calls_waiting: bool,
+}
+
+/// A function as the loop was told of it.
+struct Told {
+    number: FunctionNumber,
+    function: Arc<Function>,
+    /// Whether anybody was there who tells of warm workers.
+    by_tellers: bool,
 }
 
 /// What a call is to do next.
@@ -219,6 +229,7 @@ impl LiveLoop {
                 lives: 0,
                 newcomers: Vec::new(),
                 functions: FxHashMap::default(),
+                tellers: 0,
                 waiting: FxHashMap::default(),
                 next_call: 0,
                 steps: Vec::new(),
@@ -317,14 +328,18 @@ impl LiveLoop {
     ) -> (CallGuard, Next) {
         let mut inside = self.lock();
         let mut woken = Vec::new();
+        let by_tellers = inside.tellers > 0;
         let function = match inside.functions.get(call.function.name()) {
-            Some((number, known)) if Arc::ptr_eq(known, &call.function) => *number,
-            known => {
-                let number = known.map(|(number, _)| *number);
-                let number = number.unwrap_or(FunctionNumber(u32::try_from(inside.functions.len()).unwrap_or(u32::MAX)));
-                inside.functions.insert(call.function.name().clone(), (number, Arc::clone(&call.function)));
-                let event = Event::Function { function: number, facts: config.facts(&call.function) };
-                woken = self.step(&mut inside, &event, None).woken;
+            Some(told) if Arc::ptr_eq(&told.function, &call.function) && told.by_tellers == by_tellers => told.number,
+            told => {
+                let next = || FunctionNumber(u32::try_from(inside.functions.len()).unwrap_or(u32::MAX));
+                let number = told.map_or_else(next, |told| told.number);
+                let told = Told { number, function: Arc::clone(&call.function), by_tellers };
+                inside.functions.insert(call.function.name().clone(), told);
+                let mut facts = config.facts(&call.function);
+                // Where nobody tells of workers nothing is ever known to be warm, and waiting for it would be in vain.
+                facts.keeps_workers &= by_tellers;
+                woken = self.step(&mut inside, &Event::Function { function: number, facts }, None).woken;
                 number
             }
         };
@@ -528,7 +543,7 @@ impl Inside {
     }
 
     pub(super) fn number(&self, function: &str) -> Option<FunctionNumber> {
-        self.functions.get(function).map(|(number, _)| *number)
+        self.functions.get(function).map(|told| told.number)
     }
 
     pub(super) const fn view(&self) -> &View {
@@ -556,6 +571,9 @@ impl Inside {
         let is_listed = |member: &Arc<Member>| member.weight > 0;
         let is_other = former.as_ref().map(|kept| is_listed(&kept.member)) != member.map(is_listed) || !is_change;
         self.listings += u64::from(is_other);
+        let tells = |member: &Arc<Member>| usize::from(member.runner.reports_load());
+        self.tellers += member.map_or(0, tells);
+        self.tellers -= former.as_ref().map_or(0, |kept| tells(&kept.member));
         self.runners[place.index()] = match (member, former) {
             (None, _) => None,
             (Some(member), Some(kept)) if is_change => Some(kept.now(Arc::clone(member))),
