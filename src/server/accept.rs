@@ -20,11 +20,10 @@ use super::hand_over::hold_off;
 use super::limits::ConnectionLimits;
 use super::request_body::RequestBody;
 use super::server::{Draining, HalfClose, Place, Rules, Server};
-use super::stream::Stream;
 use crate::http1::MalformedHead;
 use crate::model::Outcome;
 use crate::protocol::Problem;
-use crate::tls::{PeerIdentity, ServerTls};
+use crate::tls::{PeerIdentity, ServerTls, Stream};
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -188,7 +187,7 @@ impl Incoming {
         match tls.accept(stream).await {
             Ok((stream, identity)) => {
                 let peer = Peer { address, identity, is_tls: true };
-                Some(Accepted { stream: Stream::Tls(Box::new(stream)), peer, place })
+                Some(Accepted { stream: Stream::encrypted(stream), peer, place })
             }
             Err(error) => {
                 // Counted by the metrics; scanners make many.

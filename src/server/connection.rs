@@ -22,9 +22,9 @@ use super::exchange::{After, exchange};
 use super::http2;
 use super::request_body::RequestBody;
 use super::server::Rules;
-use super::stream::Stream;
 use super::watch::Watch;
 use super::wire::Wire;
+use crate::tls::Stream;
 
 /// What a connection has of its listener.
 pub(super) struct Surroundings {

@@ -23,8 +23,8 @@ use super::connection::Surroundings;
 use super::http2_answer::Answers;
 use super::http2_trailers::TrailersWatch;
 use super::request_body::RequestBody;
-use super::stream::Stream;
 use crate::http1::translate_http2_head;
+use crate::tls::Stream;
 
 /// A stream of which the beginning was read already.
 struct Begun {

@@ -14,8 +14,8 @@ use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-use super::stream::Stream;
 use crate::http1::{BodyDecoder, BodyLength, BodySyntaxError, Decoded, remove_forbidden_trailers};
+use crate::tls::Stream;
 
 /// The connection's bytes.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ mod identity;
 mod metrics;
 mod reload;
 mod server;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub use identity::PeerIdentity;
 pub use metrics::TlsMetrics;
 pub use reload::{Reloadable, follow};
 pub use server::{HandshakeError, ServerTls};
+pub use stream::Stream;
 
 use std::sync::{Arc, LazyLock};
 

@@ -11,7 +11,7 @@ use tokio_util::io::poll_read_buf;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::record::OpenConnection;
-use super::stream::Stream;
+use crate::tls::Stream;
 
 /// How much is read at once into the memory of the thread.
 const SCRATCH: usize = 16 * 1024;

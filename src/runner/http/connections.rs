@@ -16,9 +16,8 @@ use super::address::RunnerAddress;
 use super::connection::Connection;
 use super::http2::SharedConnection;
 use super::record::{OpenConnection, Record};
-use super::stream::Stream;
 use crate::server::current_worker;
-use crate::tls::{self, ClientTls};
+use crate::tls::{self, ClientTls, Stream};
 
 /// Why a connection could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +125,7 @@ impl Connections {
                 drop((connection, old));
                 return None;
             }
-            if (unused < TRUSTED_FOR && !connection.stream.has_unread()) || connection.stream.is_quiet() {
+            if (unused < TRUSTED_FOR && !connection.stream.has_decrypted()) || connection.stream.is_quiet() {
                 return Some(connection);
             }
         }
@@ -134,7 +133,7 @@ impl Connections {
 
     /// Keeps a connection whose exchange is over for the next one, if there is room.
     pub(super) fn keep(self: &Arc<Self>, mut connection: Connection) {
-        if !connection.read.is_empty() || connection.stream.has_unread() {
+        if !connection.read.is_empty() || connection.stream.has_decrypted() {
             // More than the answer came: whose it is, nobody can say.
             return;
         }
@@ -231,7 +230,7 @@ impl Connections {
         let Some(tls) = &self.tls else { return Ok(Stream::Tcp(stream)) };
         let stream = tls.connect(self.address.host(), stream).await;
         let stream = stream.map_err(|source| ConnectError::Tls { address: self.address.to_string(), source })?;
-        Ok(Stream::Tls(Box::new(stream)))
+        Ok(Stream::encrypted(stream))
     }
 
     /// How many are kept.

@@ -41,7 +41,6 @@ mod request;
 mod room;
 mod sending;
 mod settings;
-mod stream;
 mod streamed_answer;
 mod tunnel;
 

@@ -1,4 +1,4 @@
-//! The bytes of a connection.
+//! A connection's bytes, in the clear or by TLS: what servers and clients stand on.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -9,20 +9,25 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsStream;
 
 /// What a connection is made of.
 #[derive(Debug)]
-pub(super) enum Stream {
-    /// Cleartext.
+pub enum Stream {
+    /// In the clear.
     Tcp(TcpStream),
-    /// TLS. On the heap, so that cleartext connections do not pay for its size.
+    /// TLS, of either side. On the heap, so that cleartext connections do not pay for its size.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
+    /// A connection after its handshake.
+    pub fn encrypted(stream: impl Into<TlsStream<TcpStream>>) -> Self {
+        Self::Tls(Box::new(stream.into()))
+    }
+
     /// An error that the kernel knows of and nobody was told yet: that the other side has reset the connection. Costs a system call.
-    pub(super) fn pending_error(&self) -> Option<io::Error> {
+    pub fn pending_error(&self) -> Option<io::Error> {
         match self.socket().take_error() {
             Ok(error) => error,
             Err(error) => Some(error),
@@ -30,20 +35,37 @@ impl Stream {
     }
 
     /// Has the connection reset when it is closed. What was written and not sent yet is lost.
-    pub(super) fn reset_at_end(&self) {
+    pub fn reset_at_end(&self) {
         // Fails only if the connection is gone.
         let _ = SockRef::from(self.socket()).set_linger(Some(Duration::ZERO));
     }
 
     /// Whether the kernel, or TLS, has bytes that were not read. The runtime may not have been told of them yet; it will be. Costs a system call.
-    pub(super) fn has_unread(&self) -> bool {
-        let mut first = [MaybeUninit::uninit()];
-        let is_decrypted = match self {
+    pub fn has_unread(&self) -> bool {
+        self.has_decrypted() || self.peek().is_ok_and(|length| length > 0)
+    }
+
+    /// Whether the other side has neither closed nor said anything, as the kernel knows it. Costs a system call.
+    pub fn is_quiet(&self) -> bool {
+        !self.has_decrypted() && self.peek().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// The same, as the runtime knows it. No system call unless something has happened; takes a byte that came.
+    pub fn seems_quiet(&self) -> bool {
+        !self.has_decrypted() && self.socket().try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether something was decrypted, the end included, that nobody has read: on a connection whose answer is over, it is nobody's.
+    pub fn has_decrypted(&self) -> bool {
+        match self {
             Self::Tcp(_) => false,
             // It wants to read as long as there is nothing to be taken from it.
             Self::Tls(stream) => !stream.get_ref().1.wants_read(),
-        };
-        is_decrypted || SockRef::from(self.socket()).peek(&mut first).is_ok_and(|length| length > 0)
+        }
+    }
+
+    fn peek(&self) -> io::Result<usize> {
+        SockRef::from(self.socket()).peek(&mut [MaybeUninit::uninit()])
     }
 
     fn socket(&self) -> &TcpStream {
