@@ -232,7 +232,7 @@ fn environment(function: &Function, request: &FunctionRequest, limit: Duration) 
     if let Some(state) = request.headers.get(TRACESTATE).and_then(|state| state.to_str().ok()) {
         set("TRACESTATE", state.to_owned());
     }
-    set("TRACEPARENT", format_traceparent(&request.trace));
+    set("TRACEPARENT", String::from_utf8_lossy(&format_traceparent(&request.trace)).into_owned());
     set("FN_FORMAT", "exec".to_owned());
     set("FN_CALL_ID", request.call.to_string());
     set("FN_DEADLINE", Rfc3339::seconds(now.checked_add(limit).unwrap_or(now)).to_string());

@@ -85,7 +85,7 @@ pub(crate) fn request_headers(request: &FunctionRequest, deadline: SystemTime) -
     headers.entry(HOST).or_insert(HeaderValue::from_static("localhost"));
     headers.insert(FN_CALL_ID, text(&request.call.to_string()));
     headers.insert(FN_DEADLINE, text(&Rfc3339::seconds(deadline).to_string()));
-    headers.insert(TRACEPARENT, text(&format_traceparent(&request.trace)));
+    headers.insert(TRACEPARENT, text(&String::from_utf8_lossy(&format_traceparent(&request.trace))));
     if let Some(state) = request.headers.get(TRACESTATE) {
         headers.insert(TRACESTATE, state.clone());
     }

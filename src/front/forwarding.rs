@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{FORWARDED, HOST, MAX_FORWARDS, VIA};
+use http::header::{FORWARDED, MAX_FORWARDS, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use serde::{Deserialize, Serialize};
+
+use crate::protocol::{KnownField, KnownFields};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -103,8 +105,8 @@ impl Forwarding {
     }
 
     /// Looks where the request has been and how far it may go (RFC 9110 sections 7.6.2 and 7.6.3). One hop less is left for OPTIONS.
-    pub(super) fn look(&self, method: &Method, path: &str, headers: &mut HeaderMap) -> Hops {
-        if !self.name.is_empty() && headers.contains_key(VIA) {
+    pub(super) fn look(&self, method: &Method, path: &str, headers: &mut HeaderMap, known: KnownFields) -> Hops {
+        if !self.name.is_empty() && known.has(KnownField::Via) {
             let is_ours = |entry: &str| entry.split_ascii_whitespace().nth(1) == Some(self.name.as_str());
             let texts = headers.get_all(VIA).iter().filter_map(|value| value.to_str().ok());
             if texts.flat_map(|text| text.split(',')).any(is_ours) {
@@ -130,7 +132,14 @@ impl Forwarding {
     }
 
     /// Writes what a runner is to know of the hop to us, and leaves of what was said before what trusted hops have said.
-    pub(super) fn write(&self, headers: &mut HeaderMap, version: Version, hop: Option<&ClientHop>, host: Option<&HeaderValue>) {
+    pub(super) fn write(
+        &self,
+        headers: &mut HeaderMap,
+        known: KnownFields,
+        version: Version,
+        hop: Option<&ClientHop>,
+        host: Option<&HeaderValue>,
+    ) {
         let via = match version {
             Version::HTTP_2 => &self.via[2],
             Version::HTTP_10 => &self.via[0],
@@ -139,13 +148,18 @@ impl Forwarding {
         if let Some(via) = via {
             headers.append(VIA, via.clone());
         }
-        let former = [FORWARDED_FOR, FORWARDED].map(|name| self.trusted(headers, &name));
+        let mut former = |field, name: HeaderName| if known.has(field) { self.trusted(headers, &name) } else { None };
+        let former_for = former(KnownField::XForwardedFor, FORWARDED_FOR);
+        let former_forwarded = former(KnownField::Forwarded, FORWARDED);
+        let (mut has_proto, mut has_host) = (known.has(KnownField::XForwardedProto), known.has(KnownField::XForwardedHost));
         if self.trusted_hops == 0 || !self.style.has_x() {
-            headers.remove(FORWARDED_PROTO);
-            headers.remove(FORWARDED_HOST);
+            for (is_there, name) in [(&mut has_proto, FORWARDED_PROTO), (&mut has_host, FORWARDED_HOST)] {
+                if std::mem::take(is_there) {
+                    headers.remove(name);
+                }
+            }
         }
         let Some(hop) = hop else { return };
-        let [former_for, former_forwarded] = former;
         if self.style.has_x() {
             let list = match former_for {
                 Some(former) => joined(&former, hop.plain.to_str().unwrap_or_default()),
@@ -154,11 +168,11 @@ impl Forwarding {
             if let Some(list) = list {
                 headers.insert(FORWARDED_FOR, list);
             }
-            if !headers.contains_key(FORWARDED_PROTO) {
+            if !has_proto {
                 headers.insert(FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
             }
             if let Some(host) = host
-                && !headers.contains_key(FORWARDED_HOST)
+                && !has_host
             {
                 headers.insert(FORWARDED_HOST, host.clone());
             }
@@ -179,9 +193,6 @@ impl Forwarding {
 
     /// Takes a list out of the headers; of its elements those are left that trusted hops have written: the last ones.
     fn trusted(&self, headers: &mut HeaderMap, name: &HeaderName) -> Option<String> {
-        if !headers.contains_key(name) {
-            return None;
-        }
         let kept = (self.trusted_hops > 0).then(|| {
             let texts: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
             let all: Vec<&str> = texts.iter().flat_map(|text| text.split(',')).map(str::trim).collect();
@@ -190,11 +201,6 @@ impl Forwarding {
         headers.remove(name);
         kept.filter(|kept| !kept.is_empty())
     }
-}
-
-/// The host that the client asked for, as a value of a header.
-pub(super) fn host_of(headers: &HeaderMap) -> Option<HeaderValue> {
-    headers.get(HOST).cloned()
 }
 
 fn joined(former: &str, last: &str) -> Option<HeaderValue> {
@@ -212,7 +218,8 @@ mod tests {
     fn written(forwarding: &Forwarding, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = map(pairs);
         let hop = ClientHop::new("192.0.2.7:5000".parse().unwrap());
-        forwarding.write(&mut headers, Version::HTTP_11, Some(&hop), Some(&HeaderValue::from_static("shop:80")));
+        let known = KnownFields::of(&headers);
+        forwarding.write(&mut headers, known, Version::HTTP_11, Some(&hop), Some(&HeaderValue::from_static("shop:80")));
         headers
     }
 
@@ -249,7 +256,11 @@ mod tests {
     #[test]
     fn a_request_that_has_been_here_goes_no_further() {
         let forwarding = Forwarding::new("rp", 0, ForwardedStyle::Off);
-        let look = |pairs: &[(&'static str, &'static str)], method, path| forwarding.look(&method, path, &mut map(pairs));
+        let look = |pairs: &[(&'static str, &'static str)], method, path| {
+            let mut headers = map(pairs);
+            let known = KnownFields::of(&headers);
+            forwarding.look(&method, path, &mut headers, known)
+        };
         assert_eq!(look(&[("via", "1.1 a, 1.1 rp (x)")], Method::GET, "/"), Hops::Loop);
         assert_eq!(look(&[("via", "1.1 rpx")], Method::GET, "/"), Hops::GoOn);
         assert_eq!(look(&[], Method::OPTIONS, "*"), Hops::ForUs);
@@ -257,7 +268,8 @@ mod tests {
         assert_eq!(look(&[("max-forwards", "-1")], Method::OPTIONS, "/"), Hops::Malformed);
         assert_eq!(look(&[("max-forwards", "0")], Method::GET, "/"), Hops::GoOn);
         let mut headers = map(&[("max-forwards", "3")]);
-        assert_eq!(forwarding.look(&Method::OPTIONS, "/", &mut headers), Hops::GoOn);
+        let known = KnownFields::of(&headers);
+        assert_eq!(forwarding.look(&Method::OPTIONS, "/", &mut headers, known), Hops::GoOn);
         assert_eq!(headers["max-forwards"], "2");
     }
 }

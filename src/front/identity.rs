@@ -18,17 +18,19 @@ pub(super) fn new_call_id() -> CallId {
 /// The longest request id that is taken from a client: it is written into every log.
 const MAX_REQUEST_ID: usize = 128;
 
+/// A call's id as the value of a header.
+pub(super) fn id_value(call_id: CallId) -> HeaderValue {
+    // Twenty-six base 32 digits are always one.
+    HeaderValue::try_from(call_id.to_string()).unwrap_or(HeaderValue::from_static(""))
+}
+
 /// The client's request id, if it sent one that is fit for a log line (visible ASCII, at most 128 characters); else the call's id.
-pub(super) fn request_id(headers: &HeaderMap, call_id: CallId) -> HeaderValue {
+pub(super) fn request_id(headers: &HeaderMap, call_id: &HeaderValue) -> HeaderValue {
     let fits = |value: &&HeaderValue| {
         let bytes = value.as_bytes();
         !bytes.is_empty() && bytes.len() <= MAX_REQUEST_ID && bytes.iter().all(u8::is_ascii_graphic)
     };
-    match headers.get(REQUEST_ID).filter(fits) {
-        Some(value) => value.clone(),
-        // Base 32 digits are always a valid header value.
-        None => HeaderValue::try_from(call_id.to_string()).unwrap_or(HeaderValue::from_static("")),
-    }
+    headers.get(REQUEST_ID).filter(fits).unwrap_or(call_id).clone()
 }
 
 #[cfg(test)]
@@ -37,16 +39,16 @@ mod tests {
 
     #[test]
     fn a_clients_request_id_is_kept_only_if_it_is_fit_for_a_log() {
-        let call_id = new_call_id();
+        let call_id = id_value(new_call_id());
         let id = |value: &'static [u8]| {
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
-            request_id(&headers, call_id)
+            request_id(&headers, &call_id)
         };
         assert_eq!(id(b"abc-1"), "abc-1");
         for wrong in [&b""[..], b"a b", b"\xff", &[b'x'; 129]] {
-            assert_eq!(id(wrong), call_id.to_string());
+            assert_eq!(id(wrong), call_id);
         }
-        assert_eq!(request_id(&HeaderMap::new(), call_id), call_id.to_string());
+        assert_eq!(request_id(&HeaderMap::new(), &call_id), call_id);
     }
 }

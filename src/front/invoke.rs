@@ -21,19 +21,20 @@ use super::body_memory::BodyMemory;
 use super::catalog::{Catalog, NoDestination};
 use super::config::FrontConfig;
 use super::explain::ExplainedCalls;
-use super::forwarding::{ClientHop, Forwarding, Hops, host_of};
+use super::forwarding::{ClientHop, Forwarding, Hops};
 use super::guard::Denied;
 use super::held_body::{Fate, HoldError, Talk, held_size, hold};
-use super::identity::{new_call_id, request_id};
+use super::identity::{id_value, new_call_id, request_id};
 use super::record::{FrontTelemetry, Record};
 use super::routes::with_query;
 use crate::executions::Executions;
 use crate::http1::MalformedHead;
-use crate::model::{Call, CallHead, CallKind, Outcome};
+use crate::model::{Call, CallHead, CallKind, Outcome, TraceContext};
 use crate::placement::{GaveUp, NotPlaced, PlacedResult, Placement};
-use crate::protocol::{Problem, headers, parse_traceparent, remove_hop_by_hop, remove_internal};
-use crate::runner::{AnswerBody, CallError};
+use crate::protocol::{KnownField, KnownFields, Problem, headers, parse_traceparent, remove_hop_by_hop, remove_internal};
+use crate::runner::{AnswerBody, AnswerFacts, CallError};
 use crate::telemetry::trace::SpanKind;
+use crate::telemetry::turn;
 use crate::tls::PeerIdentity;
 
 /// Takes calls from clients. Cheap to clone; a [`tower::Service`], so that it can stand behind a listener of ours or inside a program of
@@ -48,7 +49,7 @@ struct Shared {
     catalog: ArcSwap<Catalog>,
     placement: Placement,
     executions: Executions,
-    telemetry: FrontTelemetry,
+    telemetry: Arc<FrontTelemetry>,
     forwarding: Forwarding,
     /// A place for each call in hand.
     places: Arc<Semaphore>,
@@ -121,7 +122,7 @@ impl Front {
         let catalog = ArcSwap::from_pointee(catalog);
         let forwarding = Forwarding::new(&config.via, config.trusted_hops, config.forwarded);
         let memory = BodyMemory::new(config.max_buffered);
-        let began = Instant::now();
+        let (telemetry, began) = (Arc::new(telemetry), Instant::now());
         let shared = Shared { config, catalog, placement, executions, telemetry, forwarding, places, memory, began, options };
         Self { shared: Arc::new(shared) }
     }
@@ -180,7 +181,7 @@ impl Front {
         let telemetry = &self.shared.telemetry;
         let (head, ()) = Request::new(()).into_parts();
         let call_id = new_call_id();
-        let request_id = request_id(&head.headers, call_id);
+        let request_id = id_value(call_id);
         let span = telemetry.tracer.span("call", SpanKind::Server, &telemetry.tracer.adopt(None));
         let mut record = Record::begin(call_id, telemetry, span, None, &head);
         record.sent_by(&request_id, Some(client));
@@ -203,10 +204,11 @@ impl Front {
     {
         let shared = &*self.shared;
         let (mut head, body) = request.into_parts();
+        let known = KnownFields::of(&head.headers);
         let call_id = new_call_id();
-        let request_id = request_id(&head.headers, call_id);
-        let client_trace =
-            head.headers.get(headers::TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(parse_traceparent);
+        let id = id_value(call_id);
+        let request_id = if known.has(KnownField::RequestId) { request_id(&head.headers, &id) } else { id.clone() };
+        let client_trace = if known.has(KnownField::Traceparent) { trace_of(&head.headers) } else { None };
         let tracer = &shared.telemetry.tracer;
         let span = tracer.span("call", SpanKind::Server, &tracer.adopt(client_trace));
         let place = Arc::clone(&shared.places).try_acquire_owned().ok();
@@ -214,9 +216,10 @@ impl Front {
         let mut record = Box::new(Record::begin(call_id, &shared.telemetry, span, place, &head));
         record.sent_by(&request_id, hop.map(|hop| hop.address));
         let is_head = head.method == Method::HEAD;
-        let wants_explanation = head.headers.get(headers::EXPLAIN).is_some_and(|value| value == "1");
+        let wants_explanation =
+            known.has(KnownField::Runpool) && head.headers.get(headers::EXPLAIN).is_some_and(|value| value == "1");
         let result = if has_place {
-            self.run(&mut head, body, options, hop, &mut record).await
+            self.run(&mut head, known, body, options, hop, &mut record).await
         } else {
             let detail = format!("the balancer has {} calls in hand, as many as it may", shared.config.max_in_flight);
             Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) })
@@ -225,10 +228,7 @@ impl Front {
             Ok((answer, outcome)) => (answer, outcome),
             Err(refuse) => (problem(&refuse, &record), refuse.outcome),
         };
-        // Twenty-six base 32 digits are always a valid header value.
-        if let Ok(value) = HeaderValue::try_from(call_id.to_string()) {
-            answer.headers_mut().insert(headers::FN_CALL_ID, value);
-        }
+        answer.headers_mut().insert(headers::FN_CALL_ID, id);
         answer.headers_mut().insert(headers::REQUEST_ID, request_id);
         // The version is that of our connection to the client, whatever the runner spoke (RFC 9112 section 2.3).
         *answer.version_mut() = Version::HTTP_11;
@@ -244,6 +244,7 @@ impl Front {
     async fn run<B>(
         &self,
         head: &mut request::Parts,
+        known: KnownFields,
         body: B,
         options: &[CallOption],
         hop: Option<&ClientHop>,
@@ -254,7 +255,7 @@ impl Front {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let shared = &*self.shared;
-        match shared.forwarding.look(&head.method, head.uri.path(), &mut head.headers) {
+        match shared.forwarding.look(&head.method, head.uri.path(), &mut head.headers, known) {
             Hops::GoOn => {}
             Hops::ForUs => return Ok((nothing_to_say(), Outcome::Ok)),
             Hops::Loop => {
@@ -269,14 +270,14 @@ impl Front {
         record.queued(&destination.function);
         // Before anything of the body: who may not call costs nothing more than a head.
         let identity = head.extensions.get::<ClientIdentity>().map(|client| &*client.0);
-        catalog.guard().admit(&destination.function, &mut head.headers, identity, shared.began.elapsed())?;
-        let kind = match head.headers.get(headers::FN_INVOKE_TYPE) {
-            Some(value) if value == headers::DETACHED => CallKind::Detached,
-            _ => CallKind::Sync,
-        };
-        let deadline = client_timeout(&head.headers)?.map(|timeout| std::time::Instant::now() + timeout);
+        catalog.guard().admit(&destination.function, &mut head.headers, identity, turn::now() - shared.began)?;
+        let is_detached = known.has(KnownField::FnInvokeType)
+            && head.headers.get(headers::FN_INVOKE_TYPE).is_some_and(|value| value == headers::DETACHED);
+        let kind = if is_detached { CallKind::Detached } else { CallKind::Sync };
+        let timeout = if known.has(KnownField::TimeoutMs) { client_timeout(&head.headers)? } else { None };
+        let deadline = timeout.map(|timeout| turn::now().into_std() + timeout);
         let upgrade = wanted_protocol(head, destination.upgrade.as_deref());
-        let talk = Talk::of(&head.headers);
+        let talk = if known.has(KnownField::ContentType) { Talk::of(&head.headers) } else { Talk::InTurn };
         let Some(memory) = shared.memory.take(held_size(&body, talk, &shared.config)) else {
             let detail = format!("the balancer holds {} of bodies, as much as it may", shared.config.max_buffered);
             return Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) });
@@ -289,15 +290,21 @@ impl Front {
         record.running();
         let original_target = with_query(head.uri.path(), &head.uri);
         let mut end_to_end = std::mem::take(&mut head.headers);
-        remove_hop_by_hop(&mut end_to_end);
-        let hint = end_to_end.get(headers::HINT).map(|value| xxh3_64(value.as_bytes()));
-        remove_internal(&mut end_to_end);
-        let host = host_of(&end_to_end);
-        shared.forwarding.write(&mut end_to_end, head.version, hop, host.as_ref());
-        // Host and length are written anew for the runner; an expectation was for us.
-        for name in [HOST, CONTENT_LENGTH, EXPECT] {
-            end_to_end.remove(name);
+        let mut known = known;
+        if known.has_any(KnownFields::HOP_BY_HOP) {
+            remove_hop_by_hop(&mut end_to_end);
+            // A client can take away with `Connection` what we would otherwise believe to be there.
+            known = KnownFields::of(&end_to_end);
         }
+        let hint = if known.has_any(KnownFields::INTERNAL) { take_hint(&mut end_to_end) } else { None };
+        // Host and length are written anew for the runner; an expectation was for us.
+        let host = end_to_end.remove(HOST);
+        for (field, name) in [(KnownField::ContentLength, CONTENT_LENGTH), (KnownField::Expect, EXPECT)] {
+            if known.has(field) {
+                end_to_end.remove(name);
+            }
+        }
+        shared.forwarding.write(&mut end_to_end, known, head.version, hop, host.as_ref());
         let mut call = Call {
             id: record.call_id,
             function: destination.function,
@@ -349,7 +356,8 @@ impl Front {
                 return Err(self.not_placed(&end, record.report.retry_after));
             }
         };
-        record.answered(answer.extensions().get());
+        let nothing = AnswerFacts::default();
+        record.answered(Some(answer.extensions().get().unwrap_or(&nothing)));
         match kind {
             CallKind::Sync => Ok((answer, Outcome::Ok)),
             CallKind::Detached => {
@@ -423,6 +431,18 @@ fn nothing_to_say() -> Response<AnswerBody> {
     let mut answer = Response::new(AnswerBody::empty());
     *answer.status_mut() = StatusCode::NO_CONTENT;
     answer
+}
+
+/// The client's trace, if it sent one that can be read.
+fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
+    headers.get(headers::TRACEPARENT).and_then(|value| value.to_str().ok()).and_then(parse_traceparent)
+}
+
+/// The hash of the client's stickiness hint; with it goes everything that only runpool may say.
+fn take_hint(headers: &mut HeaderMap) -> Option<u64> {
+    let hint = headers.get(headers::HINT).map(|value| xxh3_64(value.as_bytes()));
+    remove_internal(headers);
+    hint
 }
 
 /// The protocol that the client wants to switch to, if its route allows that (RFC 9110 section 7.8): HTTP/1.1 only, and only if `Connection` says so.

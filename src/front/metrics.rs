@@ -40,6 +40,7 @@ pub struct FrontMetrics {
     in_flight: Gauge,
     filter: LabelFilter,
     handles: HandleCache<String, Handles>,
+    none: OnceLock<Arc<Handles>>,
 }
 
 /// The handles of one function. Requests that reach no function share those of the function with the empty name.
@@ -101,12 +102,18 @@ impl FrontMetrics {
             in_flight: in_flight.get_or_create_owned(&Vec::new()),
             filter: metrics.label_filter(),
             handles: HandleCache::default(),
+            none: OnceLock::new(),
         }
     }
 
     /// Calls in hand.
     pub(super) const fn in_flight(&self) -> &Gauge {
         &self.in_flight
+    }
+
+    /// Those of requests that reach no function, or have not reached one yet.
+    pub(super) fn handles_of_none(&self) -> Arc<Handles> {
+        Arc::clone(self.none.get_or_init(|| self.handles("")))
     }
 
     /// The handles of one function.

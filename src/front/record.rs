@@ -5,9 +5,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderValue, StatusCode, header, request};
+use tokio::time::Instant;
 
 use super::body_memory::HeldMemory;
 use super::explain::{self, ExplainedCalls};
@@ -20,6 +21,7 @@ use crate::runner::http::AnswerFacts;
 use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::metrics::observe;
 use crate::telemetry::trace::{Span, Tracer};
+use crate::telemetry::turn;
 
 /// Where the front tells what happened.
 #[derive(Clone)]
@@ -46,7 +48,7 @@ pub(super) struct Record {
     function: Option<Arc<Function>>,
     /// What the function itself took, if the runner said so.
     execution: Duration,
-    telemetry: FrontTelemetry,
+    telemetry: Arc<FrontTelemetry>,
     handles: Arc<Handles>,
     span: Span,
     began: Instant,
@@ -77,7 +79,7 @@ impl Record {
     /// Begins with the head of the request. A call for which there is no place has none to free.
     pub(super) fn begin(
         call_id: CallId,
-        telemetry: &FrontTelemetry,
+        telemetry: &Arc<FrontTelemetry>,
         span: Span,
         place: Option<tokio::sync::OwnedSemaphorePermit>,
         head: &request::Parts,
@@ -93,10 +95,10 @@ impl Record {
             line,
             function: None,
             execution: Duration::ZERO,
-            handles: telemetry.metrics.handles(""),
-            telemetry: telemetry.clone(),
+            handles: telemetry.metrics.handles_of_none(),
+            telemetry: Arc::clone(telemetry),
             span,
-            began: Instant::now(),
+            began: turn::now(),
             held: None,
             answered: None,
             phase: Phase::Outside,
@@ -132,7 +134,7 @@ impl Record {
 
     /// The body is held, or will stream; the call is about to be placed.
     pub(super) fn running(&mut self) {
-        self.held = Some(Instant::now());
+        self.held = Some(turn::now());
         self.enter(Phase::Running);
     }
 
@@ -157,7 +159,7 @@ impl Record {
 
     /// The head of the answer is ready.
     pub(super) fn answered(&mut self, facts: Option<&AnswerFacts>) {
-        self.answered = Some(Instant::now());
+        self.answered = Some(turn::now());
         self.enter(Phase::Outside);
         if let (Some(line), Some(facts)) = (&mut self.line, facts) {
             line.connect = Some(facts.connecting);
@@ -188,7 +190,8 @@ impl Record {
         }
         let metrics = &self.telemetry.metrics;
         metrics.in_flight().dec();
-        let total = self.began.elapsed();
+        let now = turn::now();
+        let total = now.saturating_duration_since(self.began);
         let function = self.function.as_ref().map_or("", |function| function.name().as_str());
         self.handles.ended(outcome).inc();
         if outcome == Outcome::RateLimited {
@@ -199,7 +202,7 @@ impl Record {
         if let Some(by_outcome) = metrics.by_outcome(&self.handles, function, outcome) {
             observe(&by_outcome.call_seconds, total);
             if let Some(held) = self.held {
-                let head = self.answered.unwrap_or_else(Instant::now).saturating_duration_since(held);
+                let head = self.answered.unwrap_or(now).saturating_duration_since(held);
                 observe(&by_outcome.call_latency, head.saturating_sub(self.execution));
             }
         }

@@ -5,6 +5,8 @@ use std::mem::MaybeUninit;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::protocol::KnownFields;
+
 /// What a head may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
@@ -108,16 +110,21 @@ pub(super) fn with_room<'b, T>(
     }
 }
 
-/// The fields as a map; their values share the memory of `head`.
-pub(super) fn header_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, MalformedHead> {
-    let mut map = HeaderMap::with_capacity(fields.len());
+/// Header fields that a proxy adds to a head; room for them is made at once.
+const ADDED_FIELDS: usize = 4;
+
+/// The fields as a map, and which of them are known; their values share the memory of `head`.
+pub(super) fn header_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(HeaderMap, KnownFields), MalformedHead> {
+    let mut map = HeaderMap::with_capacity(fields.len() + ADDED_FIELDS);
+    let mut known = KnownFields::default();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| MalformedHead::bad("a header has no valid name"))?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| MalformedHead::bad("a header's value has characters that no value has"))?;
+        known = known.and(&name);
         map.try_append(name, value).map_err(|_| TOO_LARGE)?;
     }
-    Ok(map)
+    Ok((map, known))
 }
 
 /// What the parser of the head found wrong.

@@ -1,13 +1,14 @@
 //! The head of a request.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST};
+use http::header::{CONNECTION, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use super::encode::Persistence;
 use super::head::{HeadLimits, MalformedHead, header_map, malformed, take_head, tokens, with_room};
 use super::host::check_authority;
 use super::length::{BodyLength, content_length, is_chunked};
+use crate::protocol::{KnownField, KnownFields};
 
 /// The head of a request, and what it says of its message.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ pub(super) const METHOD_NOT_OFFERED: MalformedHead =
 
 fn parse_head(head: &Bytes, limits: &HeadLimits) -> Result<ReceivedRequest, MalformedHead> {
     let mut target = None;
-    let (method, version, mut headers) = with_room(limits.max_fields, |room| {
+    let (method, version, (mut headers, known)) = with_room(limits.max_fields, |room| {
         let mut parsed = httparse::Request::new(&mut []);
         parsed.parse_with_uninit_headers(head, room)?;
         target = parsed.path.map(|path| head.slice_ref(path.as_bytes()));
@@ -72,9 +73,9 @@ fn parse_head(head: &Bytes, limits: &HeadLimits) -> Result<ReceivedRequest, Malf
     }
     let uri = check_target(&method, target.unwrap_or_default(), limits)?;
     check_host(&mut headers, &uri, version)?;
-    let length = request_length(&headers, version)?;
-    let persistence = Persistence::said_by(version, &headers);
-    let is_waiting_for_continue = expectation(&headers, version)?;
+    let length = request_length(&headers, known, version)?;
+    let persistence = Persistence::said_by(version, &headers, known);
+    let is_waiting_for_continue = known.has(KnownField::Expect) && expectation(&headers, version)?;
     let mut request = Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = uri;
@@ -142,11 +143,11 @@ fn check_host(headers: &mut HeaderMap, uri: &Uri, version: Version) -> Result<()
     Ok(())
 }
 
-fn request_length(headers: &HeaderMap, version: Version) -> Result<BodyLength, MalformedHead> {
-    let length = content_length(headers)?;
-    if is_chunked(headers, version)? {
+fn request_length(headers: &HeaderMap, known: KnownFields, version: Version) -> Result<BodyLength, MalformedHead> {
+    let length = if known.has(KnownField::ContentLength) { content_length(headers)? } else { None };
+    if known.has(KnownField::TransferEncoding) && is_chunked(headers, version)? {
         // RFC 9112 section 6.1 lets a server take the chunks. Nobody honest sends both.
-        if headers.contains_key(CONTENT_LENGTH) {
+        if length.is_some() {
             return Err(MalformedHead::bad("there are both content-length and transfer-encoding"));
         }
         return Ok(BodyLength::Chunked);
@@ -157,7 +158,7 @@ fn request_length(headers: &HeaderMap, version: Version) -> Result<BodyLength, M
 /// Whether the client waits for `100 Continue`. What else it may expect cannot be met: 417 (RFC 9110 section 10.1.1). In HTTP/1.0 an expectation
 /// says nothing.
 fn expectation(headers: &HeaderMap, version: Version) -> Result<bool, MalformedHead> {
-    if version < Version::HTTP_11 || !headers.contains_key(EXPECT) {
+    if version < Version::HTTP_11 {
         return Ok(false);
     }
     if tokens(headers, &EXPECT).all(|token| token.eq_ignore_ascii_case(b"100-continue")) {
@@ -168,9 +169,9 @@ fn expectation(headers: &HeaderMap, version: Version) -> Result<bool, MalformedH
 
 impl Persistence {
     /// What the sender of a message says of its connection (RFC 9112 section 9.3).
-    pub(super) fn said_by(version: Version, headers: &HeaderMap) -> Self {
+    pub(super) fn said_by(version: Version, headers: &HeaderMap, known: KnownFields) -> Self {
         let (mut closes, mut keeps) = (false, false);
-        if headers.contains_key(CONNECTION) {
+        if known.has(KnownField::Connection) {
             for token in tokens(headers, &CONNECTION) {
                 closes |= token.eq_ignore_ascii_case(b"close");
                 keeps |= token.eq_ignore_ascii_case(b"keep-alive");

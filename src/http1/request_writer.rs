@@ -61,12 +61,23 @@ impl<'b> RequestWriter<'b> {
         self.into.put_slice(b": ");
         let value = self.into.len();
         let written = write!(self.into, "{text}");
-        let is_fine = |byte: &u8| *byte == b'\t' || (b' '..0x7f).contains(byte);
-        if written.is_err() || !self.into[value..].iter().all(is_fine) {
+        if written.is_err() || !is_text(&self.into[value..]) {
             self.into.truncate(before);
             return Err(InvalidText);
         }
         self.into.put_slice(b"\r\n");
+        Ok(())
+    }
+
+    /// The same with a text that is there.
+    ///
+    /// # Errors
+    /// As those of [`Self::text`].
+    pub fn bytes(&mut self, name: &HeaderName, text: &[u8]) -> Result<(), InvalidText> {
+        if !is_text(text) {
+            return Err(InvalidText);
+        }
+        put_field(self.into, name.as_str(), text);
         Ok(())
     }
 
@@ -75,6 +86,10 @@ impl<'b> RequestWriter<'b> {
         put_framing(self.into, length);
         self.into.put_slice(b"\r\n");
     }
+}
+
+fn is_text(value: &[u8]) -> bool {
+    value.iter().all(|byte| *byte == b'\t' || (b' '..0x7f).contains(byte))
 }
 
 #[cfg(test)]
@@ -102,6 +117,7 @@ mod tests {
         let mut writer = RequestWriter::begin(&mut into, &Method::GET, &["/"]).unwrap();
         for text in ["a\r\nb: c", "a\nb", "\0", "naïve"] {
             assert_eq!(writer.text(&HOST, text), Err(InvalidText), "{text:?}");
+            assert_eq!(writer.bytes(&HOST, text.as_bytes()), Err(InvalidText), "{text:?}");
         }
         writer.end(BodyLength::None);
         assert_eq!(into, "GET / HTTP/1.1\r\n\r\n");

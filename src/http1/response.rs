@@ -1,12 +1,13 @@
 //! The head of an answer.
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Method, Response, StatusCode, Version};
 
 use super::encode::Persistence;
 use super::head::{HeadLimits, MalformedHead, header_map, malformed, take_head, with_room};
 use super::length::{BodyLength, content_length, is_chunked};
+use crate::protocol::{KnownField, KnownFields};
 
 /// The head of an answer, and what it says of its message.
 #[derive(Debug)]
@@ -49,10 +50,10 @@ fn parse_head(head: &Bytes, limits: &HeadLimits, method: &Method) -> Result<Rece
         Ok((parsed.code.unwrap_or_default(), parsed.version, header_map(head, parsed.headers)))
     })
     .map_err(malformed)?;
-    let mut headers = headers?;
+    let (mut headers, known) = headers?;
     let status = StatusCode::from_u16(status).map_err(|_| MalformedHead::bad("the status is not a number from 100 to 999"))?;
     let version = if version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    let (length, persistence) = answer_length(&mut headers, status, version, method)?;
+    let (length, persistence) = answer_length(&mut headers, known, status, version, method)?;
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = version;
@@ -63,20 +64,23 @@ fn parse_head(head: &Bytes, limits: &HeadLimits, method: &Method) -> Result<Rece
 /// RFC 9112 section 6.3.
 fn answer_length(
     headers: &mut HeaderMap,
+    known: KnownFields,
     status: StatusCode,
     version: Version,
     method: &Method,
 ) -> Result<(BodyLength, Persistence), MalformedHead> {
-    let persistence = Persistence::said_by(version, headers);
+    let persistence = Persistence::said_by(version, headers, known);
     let has_no_body = *method == Method::HEAD
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if has_no_body {
         // Nothing is read by it, but it goes on to the client.
-        content_length(headers)?;
+        if known.has(KnownField::ContentLength) {
+            content_length(headers)?;
+        }
         return Ok((BodyLength::None, persistence));
     }
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if known.has(KnownField::TransferEncoding) {
         is_chunked(headers, version)?;
         // Both at once are a known way to smuggle a second answer: the chunks count, and nothing else is read from this connection.
         let persistence = if headers.remove(CONTENT_LENGTH).is_some() { Persistence::Close } else { persistence };

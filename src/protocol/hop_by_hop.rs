@@ -1,23 +1,8 @@
 //! Headers that belong to one connection and must not pass through a proxy.
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, HeaderMap, HeaderName, TE};
 
-use super::headers::{INTERNAL_PREFIX, RETRY_AFTER_MS};
-
-/// Always hop-by-hop, named in `Connection` or not (RFC 9110 section 7.6.1, and the historical `Keep-Alive` and `Proxy-*`).
-const FIXED: [HeaderName; 10] = [
-    CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("proxy-authenticate"),
-    HeaderName::from_static("proxy-authorization"),
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    // Goes with `Upgrade: h2c` (RFC 9113 section 3.1), which no longer exists.
-    HeaderName::from_static("http2-settings"),
-];
+use super::known_fields::{KnownField, KnownFields};
 
 /// Names that a `Connection` header cannot take away: without them the message would mean something else.
 const PROTECTED: [HeaderName; 4] =
@@ -26,8 +11,12 @@ const PROTECTED: [HeaderName; 4] =
 /// Removes the fixed hop-by-hop headers and those that `Connection` names (RFC 9110 section 7.6.1). `TE: trailers` is kept,
 /// as gRPC needs it and it says nothing about the connection.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let known = KnownFields::of(headers);
+    if !known.has_any(KnownFields::HOP_BY_HOP) {
+        return;
+    }
     let wants_trailers = headers.get(TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    if headers.contains_key(CONNECTION) {
+    if known.has(KnownField::Connection) {
         let listed: Vec<HeaderName> = headers
             .get_all(CONNECTION)
             .iter()
@@ -40,9 +29,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in FIXED {
-        headers.remove(name);
-    }
+    remove_those_of(headers, KnownFields::HOP_BY_HOP);
     if wants_trailers {
         headers.insert(TE, http::HeaderValue::from_static("trailers"));
     }
@@ -50,11 +37,16 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Removes the headers that only runpool itself may write, so that neither a client nor a function can forge them.
 pub fn remove_internal(headers: &mut HeaderMap) {
-    let forged: Vec<HeaderName> = headers.keys().filter(|name| name.as_str().starts_with(INTERNAL_PREFIX)).cloned().collect();
-    for name in forged {
+    if KnownFields::of(headers).has_any(KnownFields::INTERNAL) {
+        remove_those_of(headers, KnownFields::INTERNAL);
+    }
+}
+
+fn remove_those_of(headers: &mut HeaderMap, set: KnownFields) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| KnownFields::default().and(name).has_any(set)).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
-    headers.remove(RETRY_AFTER_MS);
 }
 
 #[cfg(test)]

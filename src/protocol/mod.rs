@@ -9,6 +9,7 @@
 
 pub mod headers;
 mod hop_by_hop;
+mod known_fields;
 mod load;
 mod lost;
 mod problem;
@@ -20,6 +21,7 @@ mod timing;
 mod trace_context;
 
 pub use hop_by_hop::{remove_hop_by_hop, remove_internal};
+pub use known_fields::{KnownField, KnownFields};
 pub use load::LoadReport;
 pub use lost::{InvalidLost, LostWarm};
 pub use problem::Problem;

@@ -23,23 +23,22 @@ pub fn parse_traceparent(text: &str) -> Option<TraceContext> {
     Some(TraceContext { trace_id, span_id, is_sampled: flags & 1 == 1 })
 }
 
-/// Writes a `traceparent` of version 00.
-pub fn format_traceparent(context: &TraceContext) -> String {
+/// The length of a `traceparent` of version 00.
+const LENGTH: usize = 55;
+
+/// Writes a `traceparent` of version 00, in ASCII.
+pub fn format_traceparent(context: &TraceContext) -> [u8; LENGTH] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(55);
-    let mut push = |bytes: &[u8]| {
-        for byte in bytes {
-            text.push(char::from(DIGITS[usize::from(byte >> 4)]));
-            text.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+    let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+    let mut put = |at: usize, bytes: &[u8]| {
+        for (pair, byte) in text[at..].chunks_exact_mut(2).zip(bytes) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 0xf)];
         }
     };
-    push(&[0]);
-    push(&context.trace_id);
-    push(&context.span_id);
-    push(&[u8::from(context.is_sampled)]);
-    for at in [2, 35, 52] {
-        text.insert(at, '-');
-    }
+    put(3, &context.trace_id);
+    put(36, &context.span_id);
+    put(53, &[u8::from(context.is_sampled)]);
     text
 }
 
@@ -67,7 +66,7 @@ mod tests {
     fn the_standards_example_survives() {
         let context = parse_traceparent(EXAMPLE).unwrap();
         assert!(context.is_sampled);
-        assert_eq!(format_traceparent(&context), EXAMPLE);
+        assert_eq!(format_traceparent(&context), EXAMPLE.as_bytes());
     }
 
     #[test]

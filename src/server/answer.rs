@@ -26,6 +26,7 @@ use crate::http1::{
     BodyLength, Persistence, ResponseHead, Tunnel, TunnelEnd, encode_chunk, encode_last_chunk, encode_response,
     remove_forbidden_trailers,
 };
+use crate::telemetry::turn;
 
 /// How far an answer came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,7 +258,7 @@ struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     fn new(around: &'a Surroundings, until: Instant, watch: &'a mut Watch) -> Self {
-        watch.set(until.min(Instant::now() + around.rules.limits.write_timeout));
+        watch.set(until.min(turn::now() + around.rules.limits.write_timeout));
         Self { around, until, watch, seen: 0, rest: LONGEST_REST }
     }
 

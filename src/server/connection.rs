@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -24,6 +24,7 @@ use super::request_body::RequestBody;
 use super::server::Rules;
 use super::watch::Watch;
 use super::wire::Wire;
+use crate::telemetry::turn::Turn;
 use crate::tls::Stream;
 
 /// What a connection has of its listener.
@@ -112,6 +113,15 @@ where
     }
 }
 
+/// Sees to it that each time the exchange goes on is one turn of the clock.
+async fn in_turns<E: Future + Unpin>(mut exchange: E) -> E::Output {
+    poll_fn(|cx| {
+        let _turn = Turn::begin();
+        Pin::new(&mut exchange).poll(cx)
+    })
+    .await
+}
+
 /// Exchanges requests for answers until one side has enough.
 async fn serve_http1<S, B>(wire: &Arc<Wire>, around: &Surroundings, service: &S, watch: &mut Watch)
 where
@@ -121,7 +131,7 @@ where
 {
     let mut closing = pin!(around.closing.cancelled());
     // On the heap only while it lasts: an idle connection is to be small.
-    while Box::pin(exchange(wire, around, service, watch)).await == After::Next {
+    while in_turns(Box::pin(exchange(wire, around, service, watch))).await == After::Next {
         watch.set(Instant::now() + around.rules.limits.idle_timeout);
         let has_more = poll_fn(|cx| {
             let mut inside = wire.lock();

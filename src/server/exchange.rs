@@ -25,6 +25,7 @@ use super::server::HalfClose;
 use super::watch::Watch;
 use super::wire::{Inside, Reader, StreamedBody, Wire};
 use crate::http1::{HEAD_TOO_SLOW, MalformedHead, Persistence, ReceivedRequest, parse_request};
+use crate::telemetry::turn;
 
 /// What follows an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +58,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let now = Instant::now();
+    let now = turn::now();
     let limits = &around.rules.limits;
     watch.set(now + limits.header_timeout);
     let received = match read_head(wire, around, watch).await {
@@ -159,7 +160,7 @@ pub(super) const LONGEST_REST: u64 = 16 * 1024 * 1024;
 
 impl<'a> Client<'a> {
     fn new(around: &'a Surroundings, asked: &Asked, watch: &'a mut Watch) -> Self {
-        let now_or_later = asked.until.min(Instant::now() + around.rules.limits.body_timeout);
+        let now_or_later = asked.until.min(turn::now() + around.rules.limits.body_timeout);
         watch.set(now_or_later);
         Self { around, version: asked.version, until: asked.until, watch, state: State::Open, read: 0, rest: LONGEST_REST }
     }

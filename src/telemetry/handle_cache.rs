@@ -1,21 +1,21 @@
 //! Held handles by key.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use rustc_hash::FxHashMap;
 
 /// Handles by key, looked up without a lock. Keys come from configuration, so the map grows to its size and stays.
 #[derive(Debug)]
 pub struct HandleCache<K, H> {
-    handles: ArcSwap<HashMap<K, Arc<H>>>,
+    handles: ArcSwap<FxHashMap<K, Arc<H>>>,
 }
 
 impl<K, H> Default for HandleCache<K, H> {
     fn default() -> Self {
-        Self { handles: ArcSwap::from_pointee(HashMap::new()) }
+        Self { handles: ArcSwap::from_pointee(FxHashMap::default()) }
     }
 }
 
@@ -31,7 +31,7 @@ impl<K: Hash + Eq + Clone, H> HandleCache<K, H> {
         }
         let made = Arc::new(make());
         self.handles.rcu(|current| {
-            let mut next = HashMap::clone(current);
+            let mut next = FxHashMap::clone(current);
             // Another thread may have been first: its handles record on the same series.
             next.entry(key.to_owned()).or_insert_with(|| Arc::clone(&made));
             next

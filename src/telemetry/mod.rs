@@ -5,6 +5,7 @@
 //! * [`exposition`] writes them out in the format that a scraper asks for; [`process`] adds those of the process itself.
 //! * [`trace`] makes spans, cheap when not sampled, and exports them by OTLP when an endpoint is configured.
 //! * [`access_log`] writes one JSON line a call, off the hot path, dropping and counting rather than blocking.
+//! * [`turn`] is the clock of the hot path: one reading for each turn of a connection.
 //! * [`logging`] sets up the program's own log.
 //!
 //! The promise of this floor: whatever becomes of a scraper, a collector or a log file, calls go on at their pace. Every queue
@@ -19,5 +20,6 @@ pub mod logging;
 pub mod metrics;
 pub mod process;
 pub mod trace;
+pub mod turn;
 
 pub use config::{AccessLogFilter, AccessLogTarget, InvalidTelemetry, LogFormat, TelemetryConfig};

@@ -35,6 +35,7 @@ use crate::placement::placing_loop::PlacingLoop;
 use crate::placement::view::View;
 use crate::pool::{self, Member, RunnerPlace, RunnerPool, Snapshot, SnapshotChange};
 use crate::protocol::{LoadReport, LostWarm, RoomToken};
+use crate::telemetry::turn;
 
 /// A living loop.
 pub(super) struct LiveLoop {
@@ -78,6 +79,8 @@ pub(super) struct Inside {
     next_call: u64,
     /// Memory that is used again.
     steps: Vec<Step>,
+    /// When the last step was.
+    latest: Moment,
     /// Grows whenever other runners are listed: whenever a ring has to be made.
     listings: u64,
     /// What those who ask runners were told last.
@@ -233,6 +236,7 @@ impl LiveLoop {
                 waiting: FxHashMap::default(),
                 next_call: 0,
                 steps: Vec::new(),
+                latest: Moment::from_nanos(0),
                 listings: 0,
                 are_calls_waiting: false,
             }),
@@ -382,7 +386,9 @@ impl LiveLoop {
 
     /// One step of the loop. What is to be done for `mine` is returned; the other calls are to be woken.
     fn step(&self, inside: &mut Inside, event: &Event, mine: Option<CallNumber>) -> Stepped {
-        let now = self.now();
+        // A turn of another worker may have begun before the last step.
+        let now = self.now().max(inside.latest);
+        inside.latest = now;
         let mut steps = std::mem::take(&mut inside.steps);
         steps.clear();
         inside.machine.step(event, now, &mut steps);
@@ -397,7 +403,7 @@ impl LiveLoop {
                     // The loop tries members only, and is told of changes under the same lock.
                     let Some(kept) = known else { continue };
                     let at = At { place: *runner, life: kept.life };
-                    let began = Instant::now();
+                    let began = turn::now();
                     kept.begins(began);
                     let room = kept.take_lent(began);
                     (*call, Next::Try { runner: Arc::clone(&kept.member), at, attempt: *attempt, room })
@@ -486,7 +492,7 @@ impl LiveLoop {
     }
 
     fn now(&self) -> Moment {
-        self.moment(Instant::now())
+        self.moment(turn::now())
     }
 
     fn moment(&self, at: Instant) -> Moment {
@@ -534,7 +540,7 @@ impl Inside {
 
     fn ended(&mut self, at: At, function: FunctionNumber) {
         if let Some(kept) = self.kept_mut(at) {
-            kept.ends(function, Instant::now());
+            kept.ends(function, turn::now());
         }
     }
 

@@ -36,6 +36,7 @@ use crate::protocol::{RefusalReason, WorkerStart};
 use crate::runner::http::AnswerFacts;
 use crate::runner::{AnswerBody, Attempt, BodyEnd, CallBody, CallError, RefusedWhy, RunnerCall};
 use crate::telemetry::trace::{SpanKind, Tracer};
+use crate::telemetry::turn;
 
 /// Places calls: one pool, and the strategies that the configuration names.
 #[derive(Clone)]
@@ -154,7 +155,7 @@ impl Placement {
             CallKind::Sync => shared.times.placer_timeout,
             CallKind::Detached => shared.times.detached_placer_timeout,
         };
-        let began = Instant::now();
+        let began = turn::now();
         let until = Until { placer_timeout: began + timeout, deadline: call.deadline.map(Instant::from_std) };
         let mut tally = Tally::begin(&shared.metrics, call, self.placer_name(call.function.name()), &shared.tracer, report);
         let answer = match self.runners(call, &until, &mut tally).await {

@@ -12,6 +12,7 @@ use crate::placement::not_placed::NotPlaced;
 use crate::runner::{AnswerBody, CallError, Refused};
 use crate::telemetry::metrics::observe;
 use crate::telemetry::trace::{Span, SpanKind, Tracer};
+use crate::telemetry::turn;
 
 use super::{Account, Crowd, PlacedResult};
 
@@ -65,7 +66,7 @@ impl<'a> Tally<'a> {
             metrics,
             handles: metrics.handles(call.function.name(), placer),
             span: tracer.span("placement", SpanKind::Internal, &call.trace),
-            began: Instant::now(),
+            began: turn::now(),
             under_way: None,
             report,
             is_finished: false,
@@ -95,7 +96,7 @@ impl<'a> Tally<'a> {
     }
 
     pub(super) fn attempt_begins(&mut self, runner: &RunnerId, attempt: u32) {
-        let began = Instant::now();
+        let began = turn::now();
         self.under_way = Some((runner.clone(), began));
         self.report.attempts = attempt;
         self.report.latency = began - self.began;
@@ -120,7 +121,7 @@ impl<'a> Tally<'a> {
         let counter = if result.is_ok() { &self.handles.placed_ok } else { &self.handles.placed_error };
         counter.inc();
         if let Some((runner, began)) = self.under_way.take() {
-            self.report.committed = began.elapsed();
+            self.report.committed = turn::now().saturating_duration_since(began);
             self.report.runner = Some(runner);
         }
         self.finish();
@@ -150,7 +151,7 @@ impl<'a> Tally<'a> {
         }
         self.report.not_placed = Some(end.as_str());
         self.span.fail(end.outcome().as_str());
-        self.report.latency = self.began.elapsed();
+        self.report.latency = turn::now().saturating_duration_since(self.began);
         self.finish();
         Err(end)
     }
@@ -176,7 +177,7 @@ impl Drop for Tally<'_> {
             self.handles.placed_abort.inc();
             self.report.runner = Some(runner);
         } else {
-            self.report.latency = self.began.elapsed();
+            self.report.latency = turn::now().saturating_duration_since(self.began);
         }
         self.span.fail("client_gone");
         self.finish();

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use ::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use ::http::header::CONTENT_LENGTH;
 use ::http::{HeaderMap, Response};
 
 use super::arriving::Arriving;
 use crate::protocol::headers::{LOAD, LOST, SERVER_TIMING, START};
-use crate::protocol::{LoadReport, LostWarm, ServerTiming, WorkerStart, remove_hop_by_hop, remove_internal};
+use crate::protocol::{
+    KnownField, KnownFields, LoadReport, LostWarm, ServerTiming, WorkerStart, remove_hop_by_hop, remove_internal,
+};
 use crate::runner::{CallError, Refused};
 
-/// What is known beside an answer; in the extensions of every answer of a runner. A plain server says nothing of itself.
+/// What is known beside an answer; in the extensions of an answer of which anything is. A plain server says nothing of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerFacts {
     /// How full the agent was.
@@ -52,7 +54,7 @@ pub(super) enum Ended {
 /// Leaves of the headers what is for the client.
 pub(super) fn clean(headers: &mut HeaderMap) {
     // Both at once are a known way to smuggle a second answer (RFC 9112 section 6.3); the body was read by its chunks.
-    if headers.contains_key(TRANSFER_ENCODING) {
+    if KnownFields::of(headers).has(KnownField::TransferEncoding) {
         headers.remove(CONTENT_LENGTH);
     }
     remove_hop_by_hop(headers);

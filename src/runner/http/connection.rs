@@ -11,6 +11,7 @@ use tokio_util::io::poll_read_buf;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::record::OpenConnection;
+use crate::server::Watch;
 use crate::tls::Stream;
 
 /// How much is read at once into the memory of the thread.
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     pub(super) stream: Stream,
     /// What was read and not used yet. Without memory when empty.
     pub(super) read: BytesMut,
+    /// Its clock, once a call had to wait for its answer: kept, as making one costs more than setting it.
+    pub(super) watch: Option<Watch>,
     /// The worker whose runtime drives the stream.
     pub(super) worker: usize,
     /// Counted as open.
@@ -44,7 +47,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(stream: Stream, worker: usize, open: OpenConnection, token: TaskTrackerToken) -> Self {
-        Self { stream, read: BytesMut::new(), worker, _open: open, _token: token }
+        Self { stream, read: BytesMut::new(), watch: None, worker, _open: open, _token: token }
     }
 
     /// Reads more, of which `expected` bytes are certain to come; 0 if that is not known. Returns how many came; none at the end.

@@ -17,6 +17,7 @@ use super::connection::Connection;
 use super::http2::SharedConnection;
 use super::record::{OpenConnection, Record};
 use crate::server::current_worker;
+use crate::telemetry::turn;
 use crate::tls::{self, ClientTls, Stream};
 
 /// Why a connection could not be made.
@@ -116,9 +117,10 @@ impl Connections {
     /// A kept connection that the other side has not closed, as far as can be known.
     pub(super) fn take(&self) -> Option<Connection> {
         let idle = &self.of_worker().idle;
+        let now = turn::now();
         loop {
             let (connection, since) = lock(idle).kept.pop_back()?;
-            let unused = since.elapsed();
+            let unused = now.saturating_duration_since(since);
             if unused >= self.limits.idle_timeout {
                 // All below are older.
                 let old = std::mem::take(&mut lock(idle).kept);
@@ -138,7 +140,7 @@ impl Connections {
             return;
         }
         connection.let_go_of_memory();
-        let (worker, now) = (connection.worker, Instant::now());
+        let (worker, now) = (connection.worker, turn::now());
         let idle = &self.of(worker).idle;
         // What is not kept is closed after the lock.
         let mut old = None;

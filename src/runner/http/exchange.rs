@@ -53,7 +53,7 @@ pub(super) async fn exchange(
 ) -> Exchange {
     // Ends: every turn but the last uses up a kept connection.
     loop {
-        let (connection, age) = match connections.take() {
+        let (mut connection, age) = match connections.take() {
             Some(kept) => (kept, Age::Kept),
             None => {
                 let began = Instant::now();
@@ -66,9 +66,11 @@ pub(super) async fn exchange(
                 }
             }
         };
+        let mut watch = connection.watch.take();
         let mut conversation = Conversation::new(connection, outgoing.sending, outgoing.gives, outgoing.method);
-        let lost = match patience.wait_for(|cx| conversation.poll_head(cx), connections).await {
+        let lost = match patience.wait_for(|cx| conversation.poll_head(cx), &mut watch, connections).await {
             Ok(Ok(head)) => {
+                conversation.connection.watch = watch;
                 return match answered(conversation, head, outgoing.upgrade, outgoing.rest, connections) {
                     Ok(response) => Exchange::Answered(response),
                     Err(NotOffered) => {

@@ -151,7 +151,7 @@ pub(super) async fn exchange(
         };
         let Some(body) = call.body.take() else { return Exchange::Failed(super::agent::body_is_gone()) };
         let mut answer = std::pin::pin!(sender.try_send_request(head.map(|()| OutgoingBody(body))));
-        let mut error = match patience.wait_for(|cx| answer.as_mut().poll(cx), connections).await {
+        let mut error = match patience.wait_for(|cx| answer.as_mut().poll(cx), &mut None, connections).await {
             Ok(Ok(response)) => return answered(response, connections),
             Ok(Err(error)) => error,
             Err(silent) => return Exchange::Failed(CallError::new(Outcome::RunnerTimeout, silent.detail)),
@@ -228,7 +228,7 @@ fn head(call: &RunnerCall<'_>, connections: &Connections) -> Result<Request<()>,
         }
     }
     let trace = format_traceparent(&call.trace);
-    let trace = HeaderValue::from_str(&trace).map_err(|error| unwritable(format!("`{trace}` is no trace: {error}")))?;
+    let trace = HeaderValue::from_bytes(&trace).map_err(|error| unwritable(format!("the trace cannot be told: {error}")))?;
     map.insert(TRACEPARENT, trace);
     if takes_trailers(head) {
         map.insert(::http::header::TE, HeaderValue::from_static("trailers"));

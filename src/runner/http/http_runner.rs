@@ -23,6 +23,7 @@ use crate::runner::{
     AnswerBody, Attempt, CallError, Gate, HealthAnswer, HealthQuestion, NoRoom, Probe, Refused, RefusedWhy, Room, Runner,
     RunnerCall, RunnerView, Session, StatusError,
 };
+use crate::telemetry::turn;
 
 /// A runner that is reached over HTTP: an agent, or a plain server.
 ///
@@ -87,7 +88,7 @@ impl HttpRunner {
     /// One attempt on an agent, unless it has taken its leave.
     async fn try_agent(&self, call: &RunnerCall<'_>, connecting: &mut Duration) -> Ended {
         const DRAINING: RefusedWhy = RefusedWhy::Agent(RefusalReason::Draining);
-        match self.leave.way(Instant::now()) {
+        match self.leave.way(turn::now()) {
             Way::Try => {}
             Way::Refuse => return Ended::Refused(Refused::new(DRAINING)),
             // On the heap, as it is rare and large.
@@ -215,7 +216,7 @@ struct UnderWay<'a> {
 
 impl<'a> UnderWay<'a> {
     fn begin(record: &'a Arc<Record>, session: Session) -> Self {
-        Self { record, began: Instant::now(), lives: Some((record.in_flight(), session)) }
+        Self { record, began: turn::now(), lives: Some((record.in_flight(), session)) }
     }
 
     /// Counts the end, and turns it into what the caller sees.
@@ -236,14 +237,16 @@ impl<'a> UnderWay<'a> {
                     Protocol::Plain => AnswerFacts::default(),
                 };
                 let facts = AnswerFacts { connecting, ..said };
-                self.record.answered(self.began.elapsed());
+                self.record.answered(turn::now().saturating_duration_since(self.began));
                 if let Some(load) = facts.load {
                     self.record.loaded(load);
                 }
                 if !matches!(response.body(), Arriving::Switched(_)) {
                     clean(response.headers_mut());
                 }
-                response.extensions_mut().insert(facts);
+                if facts != AnswerFacts::default() {
+                    response.extensions_mut().insert(facts);
+                }
                 Attempt::Committed(Ok(with_body(response, lives)))
             }
         }

@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::connections::Connections;
 use super::question;
 use crate::model::{CallId, format_duration};
+use crate::server::Watch;
+use crate::telemetry::turn;
 
 /// The runner was silent for too long.
 pub(super) struct Silent {
@@ -35,29 +37,43 @@ pub(super) enum Patience {
 }
 
 impl Patience {
-    /// Polls until there is a head. Dropping the future gives up.
+    /// Polls until there is a head. Dropping the future gives up. The watch is that of the connection, made when it is first needed.
     pub(super) async fn wait_for<T>(
         &self,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T> + Send,
+        watch: &mut Option<Watch>,
         connections: &Arc<Connections>,
     ) -> Result<T, Silent> {
-        // No timer is made for what is there already.
+        // No clock is looked at for what is there already.
         if let Poll::Ready(head) = poll_fn(|cx| Poll::Ready(poll(cx))).await {
             return Ok(head);
         }
+        let (Self::Limited(limit) | Self::Asking { interval: limit, .. }) = self;
+        let now = turn::now();
+        let watch = watch.get_or_insert_with(|| Watch::new(now, *limit));
+        watch.set_soon(now + *limit);
+        let first = poll_fn(|cx| match poll(cx) {
+            Poll::Ready(head) => Poll::Ready(Some(head)),
+            Poll::Pending => watch.poll_expired(cx).map(|()| None),
+        });
+        if let Some(head) = first.await {
+            return Ok(head);
+        }
         match self {
-            Self::Limited(limit) => timeout(*limit, poll_fn(poll)).await.map_err(|_| Silent {
+            Self::Limited(limit) => Err(Silent {
                 detail: format!(
                     "runner {} took the call and did not begin to answer in {}",
                     connections.address(),
                     format_duration(*limit)
                 ),
             }),
-            Self::Asking { call, interval } => wait_asking(poll, connections, *call, *interval).await,
+            // On the heap, as it is rare and large.
+            Self::Asking { call, interval } => Box::pin(wait_asking(poll, connections, *call, *interval)).await,
         }
     }
 }
 
+/// Asks the agent each time that an interval went by in silence.
 async fn wait_asking<T>(
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T> + Send,
     connections: &Arc<Connections>,
@@ -66,15 +82,10 @@ async fn wait_asking<T>(
 ) -> Result<T, Silent> {
     // Each turn is one sign of life.
     loop {
-        let silence = async {
-            sleep(interval).await;
-            // On the heap, as it is rare and large.
-            Box::pin(question::has_call(connections, call, interval)).await
-        };
         tokio::select! {
             biased;
             head = poll_fn(&mut poll) => return Ok(head),
-            answer = silence => {
+            answer = question::has_call(connections, call, interval) => {
                 if let Err(reason) = answer {
                     return Err(Silent {
                         detail: format!(
@@ -85,6 +96,9 @@ async fn wait_asking<T>(
                     });
                 }
             }
+        }
+        if let Ok(head) = timeout(interval, poll_fn(&mut poll)).await {
+            return Ok(head);
         }
     }
 }

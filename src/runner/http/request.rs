@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use ::http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, UPGRADE};
 use ::http::{HeaderName, HeaderValue, Method};
-use tokio::time::Instant;
 
 use super::address::RunnerAddress;
 use super::conversation::Gives;
@@ -13,9 +12,9 @@ use super::outgoing::{Outgoing, Rest, buffer};
 use super::sending::Sending;
 use crate::http1::{BodyLength, RequestWriter};
 use crate::model::{CallHead, CallKind, Intent, Outcome};
-use crate::protocol::format_traceparent;
-use crate::protocol::headers::{self, INTERNAL_PREFIX};
+use crate::protocol::{KnownField, KnownFields, format_traceparent, headers};
 use crate::runner::{CallBody, CallError, RunnerCall};
+use crate::telemetry::turn;
 
 /// The request to an agent. A body that is held goes with the head. One that streams waits for the agent's `100 Continue` (RFC 9110 section 10.1.1), so
 /// that a refusal costs no byte of it and leaves it for the next runner.
@@ -27,12 +26,12 @@ pub(super) fn to_agent<'a>(call: &RunnerCall<'a>, address: &RunnerAddress) -> Re
     let function = &call.call.function;
     let mut buffer = buffer(held_length(call.body));
     let mut writer = begin(&mut buffer, &head.method, &["/call/", function.name().as_str(), &head.rest])?;
-    common_fields(&mut writer, call, address)?;
+    common_fields(&mut writer, call, address);
     text(&mut writer, &headers::CALL, call.call.id)?;
     text(&mut writer, &headers::ATTEMPT, call.attempt)?;
     text(&mut writer, &headers::FUNCTION, function.digest.as_str())?;
     if let Some(deadline) = call.call.deadline {
-        text(&mut writer, &headers::TIMEOUT, millis(deadline.saturating_duration_since(Instant::now().into_std())))?;
+        text(&mut writer, &headers::TIMEOUT, millis(deadline.saturating_duration_since(turn::now().into_std())))?;
     }
     if let Some(room) = call.room {
         text(&mut writer, &headers::ROOM, room)?;
@@ -72,7 +71,7 @@ pub(super) fn to_plain<'a>(call: &RunnerCall<'a>, address: &RunnerAddress) -> Re
     let head = &call.call.head;
     let mut buffer = buffer(held_length(call.body));
     let mut writer = begin(&mut buffer, &head.method, &plain_target(head))?;
-    common_fields(&mut writer, call, address)?;
+    common_fields(&mut writer, call, address);
     if let Some(protocol) = &head.upgrade {
         writer.field(&CONNECTION, &HeaderValue::from_static("upgrade"));
         writer.field(&UPGRADE, protocol);
@@ -95,14 +94,27 @@ pub(super) fn plain_target(head: &CallHead) -> [&str; 2] {
     }
 }
 
-/// Whether a field of the client's goes to the runner as it is. Not: what only runpool may say, what we say ourselves, what frames the
-/// message or belongs to the connection, and what the client expects of us.
+/// What of the client's does not go to the runner as it is: what only runpool may say, what we say ourselves, what frames the message or belongs to the
+/// connection, and what the client expects of us.
+const NOT_PASSED_ON: KnownFields = KnownFields::these(&[
+    KnownField::Host,
+    KnownField::Expect,
+    KnownField::Te,
+    KnownField::Upgrade,
+    KnownField::Connection,
+    KnownField::ContentLength,
+    KnownField::TransferEncoding,
+    KnownField::KeepAlive,
+    KnownField::ProxyConnection,
+    KnownField::Http2Settings,
+    KnownField::Traceparent,
+    KnownField::RetryAfterMs,
+    KnownField::Runpool,
+]);
+
+/// Whether a field of the client's goes to the runner as it is.
 pub(super) fn is_passed_on(name: &HeaderName) -> bool {
-    match name.as_str() {
-        "host" | "expect" | "te" | "upgrade" | "connection" | "content-length" | "transfer-encoding" | "keep-alive"
-        | "proxy-connection" | "http2-settings" | "traceparent" | "retry-after-ms" => false,
-        name => !name.starts_with(INTERNAL_PREFIX),
-    }
+    !KnownFields::default().and(name).has_any(NOT_PASSED_ON)
 }
 
 /// Whether the client takes trailers, which is the one thing that it may say with `TE` (RFC 9110 section 10.1.4).
@@ -111,23 +123,27 @@ pub(super) fn takes_trailers(head: &CallHead) -> bool {
 }
 
 /// The client's fields, with those that belong to the hop to the runner.
-fn common_fields(writer: &mut RequestWriter<'_>, call: &RunnerCall<'_>, address: &RunnerAddress) -> Result<(), CallError> {
+fn common_fields(writer: &mut RequestWriter<'_>, call: &RunnerCall<'_>, address: &RunnerAddress) {
     let head = &call.call.head;
-    let is_named = head.authority.as_deref().is_some_and(|authority| writer.text(&HOST, authority).is_ok());
+    let is_named = head.authority.as_deref().is_some_and(|authority| writer.bytes(&HOST, authority.as_bytes()).is_ok());
     if !is_named {
         writer.field(&HOST, address.header());
     }
+    let mut known = KnownFields::default();
     for (name, value) in &head.headers {
-        if is_passed_on(name) {
+        let this = KnownFields::default().and(name);
+        if !this.has_any(NOT_PASSED_ON) {
             writer.field(name, value);
         }
+        known = known.or(this);
     }
-    if takes_trailers(head) && head.upgrade.is_none() {
+    if known.has(KnownField::Te) && takes_trailers(head) && head.upgrade.is_none() {
         // TE is for this connection alone, and has to be listed as such.
         writer.field(&CONNECTION, &HeaderValue::from_static("te"));
         writer.field(&TE, &HeaderValue::from_static("trailers"));
     }
-    text(writer, &headers::TRACEPARENT, format_traceparent(&call.trace))
+    // Digits of its own are always a valid value.
+    let _ = writer.bytes(&headers::TRACEPARENT, &format_traceparent(&call.trace));
 }
 
 /// How the body is announced (RFC 9112 section 6). An empty one is announced where the client did so, or where the method makes a server expect one

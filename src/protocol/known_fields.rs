@@ -1,0 +1,167 @@
+//! Which of the fields that mean something to a proxy a head has, found out in one pass.
+//!
+//! A proxy asks every head for some thirty fields, of which a usual one has three. Asked one by one, each question hashes a name; asked here, all of them together
+//! cost a look at the names that are there.
+
+use http::{HeaderMap, HeaderName};
+
+use super::headers::INTERNAL_PREFIX;
+
+/// A field that means something to a proxy.
+#[expect(missing_docs, reason = "each is the field of its name")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum KnownField {
+    Authorization,
+    Connection,
+    ContentLength,
+    ContentType,
+    Date,
+    Expect,
+    FnInvokeType,
+    Forwarded,
+    Host,
+    Http2Settings,
+    KeepAlive,
+    MaxForwards,
+    ProxyAuthenticate,
+    ProxyAuthorization,
+    ProxyConnection,
+    RequestId,
+    RetryAfterMs,
+    /// All of `runpool-*`.
+    Runpool,
+    Te,
+    TimeoutMs,
+    Traceparent,
+    Trailer,
+    TransferEncoding,
+    Upgrade,
+    Via,
+    XForwardedFor,
+    XForwardedHost,
+    XForwardedProto,
+}
+
+use KnownField as Known;
+
+impl KnownField {
+    /// The field of this name, which is in lower case.
+    pub fn of(name: &str) -> Option<Self> {
+        Some(match (name.len(), name) {
+            (2, "te") => Self::Te,
+            (3, "via") => Self::Via,
+            (4, "host") => Self::Host,
+            (4, "date") => Self::Date,
+            (6, "expect") => Self::Expect,
+            (7, "upgrade") => Self::Upgrade,
+            (7, "trailer") => Self::Trailer,
+            (9, "forwarded") => Self::Forwarded,
+            (10, "connection") => Self::Connection,
+            (10, "keep-alive") => Self::KeepAlive,
+            (11, "traceparent") => Self::Traceparent,
+            (12, "content-type") => Self::ContentType,
+            (12, "x-request-id") => Self::RequestId,
+            (12, "x-timeout-ms") => Self::TimeoutMs,
+            (12, "max-forwards") => Self::MaxForwards,
+            (13, "authorization") => Self::Authorization,
+            (14, "content-length") => Self::ContentLength,
+            (14, "fn-invoke-type") => Self::FnInvokeType,
+            (14, "http2-settings") => Self::Http2Settings,
+            (14, "retry-after-ms") => Self::RetryAfterMs,
+            (15, "x-forwarded-for") => Self::XForwardedFor,
+            (16, "x-forwarded-host") => Self::XForwardedHost,
+            (16, "proxy-connection") => Self::ProxyConnection,
+            (17, "transfer-encoding") => Self::TransferEncoding,
+            (17, "x-forwarded-proto") => Self::XForwardedProto,
+            (18, "proxy-authenticate") => Self::ProxyAuthenticate,
+            (19, "proxy-authorization") => Self::ProxyAuthorization,
+            (_, name) if name.starts_with(INTERNAL_PREFIX) => Self::Runpool,
+            _ => return None,
+        })
+    }
+}
+
+/// A set of known fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KnownFields(u32);
+
+impl KnownFields {
+    /// Those that belong to one connection, named in `Connection` or not (RFC 9110 section 7.6.1, and the historical `Keep-Alive` and `Proxy-*`).
+    pub const HOP_BY_HOP: Self = Self::these(&[
+        Known::Connection,
+        Known::KeepAlive,
+        Known::ProxyConnection,
+        Known::ProxyAuthenticate,
+        Known::ProxyAuthorization,
+        Known::Te,
+        Known::Trailer,
+        Known::TransferEncoding,
+        Known::Upgrade,
+        // Goes with `Upgrade: h2c` (RFC 9113 section 3.1), which no longer exists.
+        Known::Http2Settings,
+    ]);
+
+    /// Those that only runpool itself may write.
+    pub const INTERNAL: Self = Self::these(&[Known::Runpool, Known::RetryAfterMs]);
+
+    /// These.
+    pub const fn these(fields: &[KnownField]) -> Self {
+        let mut set = Self(0);
+        let mut at = 0;
+        while at < fields.len() {
+            set = set.with(fields[at]);
+            at += 1;
+        }
+        set
+    }
+
+    /// Those of these headers.
+    pub fn of(headers: &HeaderMap) -> Self {
+        headers.keys().fold(Self::default(), Self::and)
+    }
+
+    /// The same with the one of this name, if it is known.
+    #[must_use]
+    pub fn and(self, name: &HeaderName) -> Self {
+        KnownField::of(name.as_str()).map_or(self, |field| self.with(field))
+    }
+
+    /// Those of both.
+    #[must_use]
+    pub const fn or(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// Whether it has this one.
+    pub const fn has(self, field: KnownField) -> bool {
+        self.0 & (1 << field as u8) != 0
+    }
+
+    /// Whether it has any of these.
+    pub const fn has_any(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    const fn with(self, field: KnownField) -> Self {
+        Self(self.0 | (1 << field as u8))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    #[test]
+    fn the_fields_that_a_head_has_are_known_and_no_others() {
+        let names = ["host", "x-request-id", "runpool-hint", "x-other", "te", "x-forwarded-hosts"];
+        let headers: HeaderMap =
+            names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect();
+        let known = KnownFields::of(&headers);
+        assert_eq!(known, KnownFields::these(&[Known::Host, Known::RequestId, Known::Runpool, Known::Te]));
+        assert!(known.has(Known::Host) && !known.has(Known::Via));
+        assert!(known.has_any(KnownFields::HOP_BY_HOP) && known.has_any(KnownFields::INTERNAL));
+        assert!(!KnownFields::these(&[Known::Host]).has_any(KnownFields::HOP_BY_HOP));
+    }
+}
