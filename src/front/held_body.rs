@@ -122,7 +122,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (held, limit) = (config.held_body.bytes(), config.max_body.bytes());
+    let limit = config.max_body.bytes();
     let announced = body.size_hint();
     if announced.lower() > limit {
         return Err(HoldError::TooLarge { limit });
@@ -131,6 +131,23 @@ where
     if announced.exact() == Some(0) && body.is_end_stream() {
         return Ok(CallBody::empty());
     }
+    // On the heap, as most have ended here or end with their first frame.
+    Box::pin(hold_arriving(body, announced, talk, config, upload)).await
+}
+
+/// A body that is not known to be empty.
+async fn hold_arriving<B>(
+    body: B,
+    announced: SizeHint,
+    talk: Talk,
+    config: &FrontConfig,
+    upload: &Arc<Upload>,
+) -> Result<CallBody, HoldError>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (held, limit) = (config.held_body.bytes(), config.max_body.bytes());
     let mut body = Box::pin(body);
     let mut frames = VecDeque::new();
     if let Some(length) = announced.exact()

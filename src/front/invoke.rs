@@ -83,6 +83,55 @@ struct Refuse {
     challenge: Option<&'static str>,
 }
 
+/// A request that has begun to be a call.
+struct Arrived<B> {
+    head: request::Parts,
+    /// Taken when it is wanted.
+    body: Option<B>,
+    /// Fields of the head that mean something here.
+    known: KnownFields,
+    /// The call's id.
+    id: HeaderValue,
+    request_id: HeaderValue,
+    record: Box<Record>,
+    has_place: bool,
+    is_head: bool,
+    wants_explanation: bool,
+}
+
+/// What a head comes to.
+enum Begun {
+    /// A call.
+    Call(Box<Call>, Talk),
+    /// A question to the balancer itself.
+    IsForUs,
+}
+
+/// A runner's answer and what it means, or one of our own.
+type Answered = Result<(Response<AnswerBody>, Outcome), Refuse>;
+
+impl<B> Arrived<B> {
+    /// The answer, with what is ours in it.
+    fn end(self, result: Answered) -> Response<FrontBody> {
+        let Self { id, request_id, mut record, is_head, wants_explanation, .. } = self;
+        let (mut answer, outcome) = match result {
+            Ok((answer, outcome)) => (answer, outcome),
+            Err(refuse) => (problem(&refuse, &record), refuse.outcome),
+        };
+        answer.headers_mut().insert(headers::FN_CALL_ID, id);
+        answer.headers_mut().insert(headers::REQUEST_ID, request_id);
+        // The version is that of our connection to the client, whatever the runner spoke (RFC 9112 section 2.3).
+        *answer.version_mut() = Version::HTTP_11;
+        record.remember(outcome);
+        if wants_explanation && let Some(explanation) = record.explanation(outcome) {
+            answer.headers_mut().insert(headers::EXPLAINED, explanation);
+        }
+        record.status = Some(answer.status());
+        let is_bodiless = is_head || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        answer.map(|body| FrontBody::new(body, record, outcome, is_bodiless))
+    }
+}
+
 impl Refuse {
     fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
         Self { outcome, detail: detail.into(), retry_after: None, status: None, challenge: None }
@@ -164,16 +213,22 @@ impl Front {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let hop = request.extensions().get::<ClientAddress>().map(|client| ClientHop::new(client.0));
-        self.answer_to(request, options, hop.as_ref()).await
+        self.answer(self.arrive(request, hop.as_ref()), options, hop.as_ref()).await
     }
 
-    /// Answers one request that came over this hop.
-    pub(super) async fn handle_from<B>(&self, request: Request<B>, hop: &ClientHop) -> Response<FrontBody>
+    /// Answers one request that came over this hop. The call begins with this, not with the first look at the future.
+    pub(super) fn handle_from<B>(
+        &self,
+        request: Request<B>,
+        hop: &Arc<ClientHop>,
+    ) -> impl Future<Output = Result<Response<FrontBody>, Infallible>> + Send + use<B>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        self.answer_to(request, &[], Some(hop)).await
+        let arrived = self.arrive(request, Some(hop));
+        let (front, hop) = (self.clone(), Arc::clone(hop));
+        async move { Ok(front.answer(arrived, &[], Some(&hop)).await) }
     }
 
     /// Answers a head that is no request, and counts it as a call of no function.
@@ -197,13 +252,10 @@ impl Front {
         answer
     }
 
-    async fn answer_to<B>(&self, request: Request<B>, options: &[CallOption], hop: Option<&ClientHop>) -> Response<FrontBody>
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
+    /// Begins a call: with this it is counted, and has its place in the balancer or none.
+    fn arrive<B>(&self, request: Request<B>, hop: Option<&ClientHop>) -> Box<Arrived<B>> {
         let shared = &*self.shared;
-        let (mut head, body) = request.into_parts();
+        let (head, body) = request.into_parts();
         let known = KnownFields::of(&head.headers);
         let call_id = new_call_id();
         let id = id_value(call_id);
@@ -215,49 +267,78 @@ impl Front {
         let has_place = place.is_some();
         let mut record = Box::new(Record::begin(call_id, &shared.telemetry, span, place, &head));
         record.sent_by(&request_id, hop.map(|hop| hop.address));
-        let is_head = head.method == Method::HEAD;
         let wants_explanation =
             known.has(KnownField::Runpool) && head.headers.get(headers::EXPLAIN).is_some_and(|value| value == "1");
-        let result = if has_place {
-            self.run(&mut head, known, body, options, hop, &mut record).await
-        } else {
-            let detail = format!("the balancer has {} calls in hand, as many as it may", shared.config.max_in_flight);
-            Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) })
-        };
-        let (mut answer, outcome) = match result {
-            Ok((answer, outcome)) => (answer, outcome),
-            Err(refuse) => (problem(&refuse, &record), refuse.outcome),
-        };
-        answer.headers_mut().insert(headers::FN_CALL_ID, id);
-        answer.headers_mut().insert(headers::REQUEST_ID, request_id);
-        // The version is that of our connection to the client, whatever the runner spoke (RFC 9112 section 2.3).
-        *answer.version_mut() = Version::HTTP_11;
-        record.remember(outcome);
-        if wants_explanation && let Some(explanation) = record.explanation(outcome) {
-            answer.headers_mut().insert(headers::EXPLAINED, explanation);
-        }
-        record.status = Some(answer.status());
-        let is_bodiless = is_head || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        answer.map(|body| FrontBody::new(body, record, outcome, is_bodiless))
+        let is_head = head.method == Method::HEAD;
+        Box::new(Arrived { head, body: Some(body), known, id, request_id, record, has_place, is_head, wants_explanation })
     }
 
-    async fn run<B>(
+    /// Answers a call that has begun.
+    async fn answer<B>(
         &self,
-        head: &mut request::Parts,
-        known: KnownFields,
-        body: B,
+        mut arrived: Box<Arrived<B>>,
         options: &[CallOption],
         hop: Option<&ClientHop>,
-        record: &mut Record,
-    ) -> Result<(Response<AnswerBody>, Outcome), Refuse>
+    ) -> Response<FrontBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let result = if arrived.has_place {
+            self.run(&mut arrived, options, hop).await
+        } else {
+            let most = self.shared.config.max_in_flight;
+            let detail = format!("the balancer has {most} calls in hand, as many as it may");
+            Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) })
+        };
+        arrived.end(result)
+    }
+
+    async fn run<B>(&self, arrived: &mut Arrived<B>, options: &[CallOption], hop: Option<&ClientHop>) -> Answered
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let shared = &*self.shared;
+        let (call, talk) = match self.call(arrived, options, hop)? {
+            Begun::Call(call, talk) => (call, talk),
+            Begun::IsForUs => return Ok((nothing_to_say(), Outcome::Ok)),
+        };
+        let Some(body) = arrived.body.take() else { return Err(Refuse::new(Outcome::Internal, "the body was taken before")) };
+        let Some(memory) = shared.memory.take(held_size(&body, talk, &shared.config)) else {
+            let detail = format!("the balancer holds {} of bodies, as much as it may", shared.config.max_buffered);
+            return Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) });
+        };
+        let record = &mut *arrived.record;
+        record.holds(memory);
+        let body = hold(body, talk, &shared.config, &record.upload).await.map_err(|error| match error {
+            HoldError::TooLarge { .. } => Refuse::new(Outcome::BodyTooLarge, error.to_string()),
+            HoldError::TooSlow(_) | HoldError::Broken(_) => Refuse::new(Outcome::BadRequest, error.to_string()),
+        })?;
+        record.running();
+        record.placed_by(shared.placement.placer_name(call.function.name()));
+        let kind = call.kind;
+        let result = match kind {
+            CallKind::Sync => shared.placement.place_into(&call, &body, &mut record.report).await,
+            CallKind::Detached => {
+                // On the heap, as it is rare and large.
+                let placed = Box::pin(shared.executions.start(*call, body)).await;
+                record.report = placed.report;
+                placed.result
+            }
+        };
+        self.placed(kind, result, record)
+    }
+
+    /// The call that a request is: what it is for, who may make it, and what a runner is to be told. Nothing of the body is needed for that: who may not call
+    /// costs no more than a head.
+    fn call<B>(&self, arrived: &mut Arrived<B>, options: &[CallOption], hop: Option<&ClientHop>) -> Result<Begun, Refuse> {
+        let shared = &*self.shared;
+        let Arrived { head, known, record, .. } = arrived;
+        let mut known = *known;
         match shared.forwarding.look(&head.method, head.uri.path(), &mut head.headers, known) {
             Hops::GoOn => {}
-            Hops::ForUs => return Ok((nothing_to_say(), Outcome::Ok)),
+            Hops::ForUs => return Ok(Begun::IsForUs),
             Hops::Loop => {
                 let detail = format!("the request has passed `{}` already: it goes in circles", shared.config.via);
                 return Err(Refuse { status: Some(StatusCode::LOOP_DETECTED), ..Refuse::new(Outcome::BadRequest, detail) });
@@ -265,32 +346,18 @@ impl Front {
             Hops::Malformed => return Err(Refuse::new(Outcome::BadRequest, "max-forwards is not a number")),
         }
         let authority = authority(head);
-        let catalog = shared.catalog.load_full();
+        let catalog = shared.catalog.load();
         let destination = catalog.destination(&head.method, authority.as_deref(), &head.uri).map_err(not_found)?;
         record.queued(&destination.function);
-        // Before anything of the body: who may not call costs nothing more than a head.
         let identity = head.extensions.get::<ClientIdentity>().map(|client| &*client.0);
         catalog.guard().admit(&destination.function, &mut head.headers, identity, turn::now() - shared.began)?;
         let is_detached = known.has(KnownField::FnInvokeType)
             && head.headers.get(headers::FN_INVOKE_TYPE).is_some_and(|value| value == headers::DETACHED);
-        let kind = if is_detached { CallKind::Detached } else { CallKind::Sync };
         let timeout = if known.has(KnownField::TimeoutMs) { client_timeout(&head.headers)? } else { None };
         let deadline = timeout.map(|timeout| turn::now().into_std() + timeout);
         let upgrade = wanted_protocol(head, destination.upgrade.as_deref());
         let talk = if known.has(KnownField::ContentType) { Talk::of(&head.headers) } else { Talk::InTurn };
-        let Some(memory) = shared.memory.take(held_size(&body, talk, &shared.config)) else {
-            let detail = format!("the balancer holds {} of bodies, as much as it may", shared.config.max_buffered);
-            return Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) });
-        };
-        record.holds(memory);
-        let body = hold(body, talk, &shared.config, &record.upload).await.map_err(|error| match error {
-            HoldError::TooLarge { .. } => Refuse::new(Outcome::BodyTooLarge, error.to_string()),
-            HoldError::TooSlow(_) | HoldError::Broken(_) => Refuse::new(Outcome::BadRequest, error.to_string()),
-        })?;
-        record.running();
-        let original_target = with_query(head.uri.path(), &head.uri);
         let mut end_to_end = std::mem::take(&mut head.headers);
-        let mut known = known;
         if known.has_any(KnownFields::HOP_BY_HOP) {
             remove_hop_by_hop(&mut end_to_end);
             // A client can take away with `Connection` what we would otherwise believe to be there.
@@ -305,15 +372,15 @@ impl Front {
             }
         }
         shared.forwarding.write(&mut end_to_end, known, head.version, hop, host.as_ref());
-        let mut call = Call {
+        let mut call = Box::new(Call {
             id: record.call_id,
             function: destination.function,
-            kind,
+            kind: if is_detached { CallKind::Detached } else { CallKind::Sync },
             intent: destination.intent,
             head: CallHead {
                 method: head.method.clone(),
                 rest: destination.rest,
-                original_target,
+                original_target: with_query(head.uri.path(), &head.uri),
                 authority,
                 headers: end_to_end,
                 upgrade,
@@ -321,30 +388,15 @@ impl Front {
             deadline,
             hint,
             trace: *record.trace(),
-        };
+        });
         for option in options.iter().chain(&shared.options) {
             option(&mut call).map_err(|error| Refuse::new(error.outcome, error.detail))?;
         }
-        let kind = call.kind;
-        record.placed_by(shared.placement.placer_name(call.function.name()));
-        let result = match kind {
-            CallKind::Sync => shared.placement.place_into(&call, &body, &mut record.report).await,
-            CallKind::Detached => {
-                let placed = shared.executions.start(call, body).await;
-                record.report = placed.report;
-                placed.result
-            }
-        };
-        self.answer(kind, result, record)
+        Ok(Begun::Call(call, talk))
     }
 
     /// What a placement means for the client.
-    fn answer(
-        &self,
-        kind: CallKind,
-        result: PlacedResult,
-        record: &mut Record,
-    ) -> Result<(Response<AnswerBody>, Outcome), Refuse> {
+    fn placed(&self, kind: CallKind, result: PlacedResult, record: &mut Record) -> Answered {
         let answer = match result {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {

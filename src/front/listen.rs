@@ -1,6 +1,5 @@
 //! The front behind listeners of its own.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use hyper::service::service_fn;
@@ -31,11 +30,10 @@ pub async fn serve(front: Front, server: Server, listener: impl Into<Listening>,
             let (front, hop) = (calls.clone(), Arc::new(hop(&peer)));
             let identity = peer.identity.map(ClientIdentity);
             service_fn(move |mut request| {
-                let (front, hop) = (front.clone(), Arc::clone(&hop));
                 if let Some(identity) = &identity {
                     request.extensions_mut().insert(identity.clone());
                 }
-                async move { Ok::<_, Infallible>(front.handle_from(request, &hop).await) }
+                front.handle_from(request, &hop)
             })
         })
         .await;

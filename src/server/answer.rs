@@ -105,14 +105,18 @@ where
         return Sent::Cut;
     }
     if let Some(end) = tunnel.and_then(|tunnel| tunnel.take()) {
-        // What was held for the body lives as long as the tunnel.
-        join(wire, end).await;
+        // What was held for the body lives as long as the tunnel. On the heap, as it is rare and large.
+        Box::pin(join(wire, end)).await;
         return Sent::Cut;
     }
     if persistence == Persistence::Close {
         return Sent::Whole(Persistence::Close);
     }
-    match finish_request(wire).await {
+    if wire.lock().reader() == Reader::Nobody {
+        return Sent::Whole(Persistence::KeepAlive);
+    }
+    // On the heap, as it is rare and large.
+    match Box::pin(finish_request(wire)).await {
         Ok(()) => Sent::Whole(Persistence::KeepAlive),
         Err(()) => Sent::Whole(Persistence::Close),
     }
@@ -294,9 +298,6 @@ impl<'a> Patience<'a> {
 
 /// Waits until the request was read, by whoever reads it or for nothing. An error if the connection is of no more use.
 async fn finish_request(wire: &Wire) -> Result<(), ()> {
-    if wire.lock().reader() == Reader::Nobody {
-        return Ok(());
-    }
     let mut rest = LONGEST_REST;
     let finished = poll_fn(|cx| {
         let mut inside = wire.lock();

@@ -61,22 +61,14 @@ where
     let now = turn::now();
     let limits = &around.rules.limits;
     watch.set(now + limits.header_timeout);
-    let received = match read_head(wire, around, watch).await {
-        Head::Received(received) => received,
+    let (asked, answering) = match read_head(wire, around, watch).await {
+        Head::Received(received) => begin(wire, service, received, now + limits.total_timeout),
         Head::Gone => return After::Close,
-        Head::Malformed(malformed) => return refuse(wire, around, &malformed, watch).await,
+        // On the heap, as it is rare and large.
+        Head::Malformed(malformed) => return Box::pin(refuse(wire, around, &malformed, watch)).await,
     };
-    let ReceivedRequest { request, length, persistence, is_waiting_for_continue } = received;
-    let asked = Asked {
-        version: request.version(),
-        is_head: *request.method() == Method::HEAD,
-        persistence,
-        until: now + limits.total_timeout,
-    };
-    let whole = wire.lock().begin_body(length, is_waiting_for_continue);
-    let body = whole.map_or_else(|| RequestBody::streamed(StreamedBody::new(Arc::clone(wire), length)), RequestBody::whole);
     let answer = {
-        let mut answering = pin!(service.call(request.map(|()| body)));
+        let mut answering = pin!(answering);
         let mut client = Client::new(around, &asked, watch);
         poll_fn(|cx| match answering.as_mut().poll(cx) {
             Poll::Ready(Ok(answer)) => Poll::Ready(Some(answer)),
@@ -88,11 +80,23 @@ where
     match send(wire, around, answer, &asked, watch).await {
         Sent::Whole(Persistence::KeepAlive) => After::Next,
         Sent::Whole(Persistence::Close) => {
-            linger(wire).await;
+            Box::pin(linger(wire)).await;
             After::Close
         }
         Sent::Cut => After::Close,
     }
+}
+
+/// Begins to have a request answered.
+fn begin<S, B>(wire: &Arc<Wire>, service: &S, received: ReceivedRequest, until: Instant) -> (Asked, S::Future)
+where
+    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
+{
+    let ReceivedRequest { request, length, persistence, is_waiting_for_continue } = received;
+    let asked = Asked { version: request.version(), is_head: *request.method() == Method::HEAD, persistence, until };
+    let whole = wire.lock().begin_body(length, is_waiting_for_continue);
+    let body = whole.map_or_else(|| RequestBody::streamed(StreamedBody::new(Arc::clone(wire), length)), RequestBody::whole);
+    (asked, service.call(request.map(|()| body)))
 }
 
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and lives for a moment")]

@@ -158,9 +158,14 @@ impl Placement {
         let began = turn::now();
         let until = Until { placer_timeout: began + timeout, deadline: call.deadline.map(Instant::from_std) };
         let mut tally = Tally::begin(&shared.metrics, call, self.placer_name(call.function.name()), &shared.tracer, report);
-        let answer = match self.runners(call, &until, &mut tally).await {
-            Ok(answer) => answer,
-            Err(end) => return tally.not_placed(end),
+        let answer = match shared.pool.current() {
+            // Nearly always. What a pool says beside it, it says only of one that is empty.
+            Some(snapshot) if !snapshot.is_empty() => PoolAnswer::ok(snapshot),
+            // On the heap, as it is rare and large.
+            _ => match Box::pin(self.runners(call, &until, &mut tally)).await {
+                Ok(answer) => answer,
+                Err(end) => return tally.not_placed(end),
+            },
         };
         let mut pool_error = answer.error;
         let live = self.live(&answer.snapshot);
@@ -219,7 +224,8 @@ impl Placement {
                 }
                 Next::Wait(woken) => {
                     let waiting = Instant::now();
-                    let next = self.wait(call, &live, woken, &mut pool_error).await;
+                    // On the heap, as it is large, and a call that waits has time for it.
+                    let next = Box::pin(self.wait(call, &live, woken, &mut pool_error)).await;
                     tally.waited(waiting.elapsed());
                     match next {
                         Ok(next) => next,

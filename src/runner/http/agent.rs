@@ -50,12 +50,12 @@ async fn try_once(
     if !call.body.is_replayable() {
         return Ended::Failed(body_is_gone());
     }
-    let outgoing = match request::to_agent(call, connections.address()) {
+    let mut outgoing = match request::to_agent(call, connections.address()) {
         Ok(outgoing) => outgoing,
         Err(error) => return Ended::Failed(error),
     };
     let patience = Patience::Asking { call: call.call.id, interval: settings.attempt_timeout };
-    match exchange(connections, outgoing, patience, connecting).await {
+    match exchange(connections, &mut outgoing, patience, connecting).await {
         // On the heap, as it is rare and large.
         Exchange::Answered(response) if is_said_by_agent(&response) => Box::pin(read(response, connections, settings)).await,
         Exchange::Answered(response) => Ended::Answered(response),

@@ -20,6 +20,7 @@ use super::patience::Patience;
 use crate::http1::{MalformedHead, Persistence, ReceivedResponse};
 use crate::model::Outcome;
 use crate::runner::{BodyError, CallError};
+use crate::server::Watch;
 
 /// How an exchange ended.
 pub(super) enum Exchange {
@@ -47,27 +48,21 @@ enum Age {
 /// Dropping the future closes the connection.
 pub(super) async fn exchange(
     connections: &Arc<Connections>,
-    mut outgoing: Outgoing<'_>,
+    outgoing: &mut Outgoing<'_>,
     patience: Patience,
     connecting: &mut Duration,
 ) -> Exchange {
     // Ends: every turn but the last uses up a kept connection.
     loop {
-        let (mut connection, age) = match connections.take() {
+        let (kept, age) = match connections.take() {
             Some(kept) => (kept, Age::Kept),
-            None => {
-                let began = Instant::now();
-                // On the heap, as it is rare and large.
-                let connected = Box::pin(connections.connect()).await;
-                *connecting += began.elapsed();
-                match connected {
-                    Ok(fresh) => (fresh, Age::Fresh),
-                    Err(error) => return Exchange::Unsent { reason: error.to_string() },
-                }
-            }
+            // On the heap, as it is rare and large.
+            None => match Box::pin(connect(connections, connecting)).await {
+                Ok(fresh) => (fresh, Age::Fresh),
+                Err(reason) => return Exchange::Unsent { reason },
+            },
         };
-        let mut watch = connection.watch.take();
-        let mut conversation = Conversation::new(connection, outgoing.sending, outgoing.gives, outgoing.method);
+        let (mut conversation, mut watch) = begin(kept, outgoing);
         let lost = match patience.wait_for(|cx| conversation.poll_head(cx), &mut watch, connections).await {
             Ok(Ok(head)) => {
                 conversation.connection.watch = watch;
@@ -92,6 +87,19 @@ pub(super) async fn exchange(
             Lost::Malformed(error) => return Exchange::Failed(malformed(&error, connections)),
         }
     }
+}
+
+async fn connect(connections: &Connections, connecting: &mut Duration) -> Result<Connection, String> {
+    let began = Instant::now();
+    let connected = connections.connect().await;
+    *connecting += began.elapsed();
+    connected.map_err(|error| error.to_string())
+}
+
+/// The request on a connection, and the connection's watch.
+fn begin<'a>(mut connection: Connection, outgoing: &mut Outgoing<'a>) -> (Conversation<'a>, Option<Watch>) {
+    let watch = connection.watch.take();
+    (Conversation::new(connection, std::mem::take(&mut outgoing.sending), outgoing.gives, outgoing.method), watch)
 }
 
 /// Sends a question over a connection of its own, and waits for the head of the answer.

@@ -7,6 +7,7 @@ use ::http::header::RETRY_AFTER;
 use ::http::{HeaderMap, StatusCode};
 
 use super::answer::Ended;
+use super::arriving::Arriving;
 use super::connections::Connections;
 use super::exchange::{Exchange, exchange};
 use super::patience::Patience;
@@ -26,10 +27,13 @@ pub(super) async fn attempt(
     }
     let patience = Patience::Limited(call.call.function.spec.timeout.saturating_add(settings.attempt_timeout));
     let ended = match settings.http {
-        HttpVersion::Http1 => match request::to_plain(call, connections.address()) {
-            Ok(outgoing) => exchange(connections, outgoing, patience, connecting).await,
-            Err(error) => return Ended::Failed(error),
-        },
+        HttpVersion::Http1 => {
+            let mut outgoing = match request::to_plain(call, connections.address()) {
+                Ok(outgoing) => outgoing,
+                Err(error) => return Ended::Failed(error),
+            };
+            exchange(connections, &mut outgoing, patience, connecting).await
+        }
         // On the heap, as it is larger than what most use.
         HttpVersion::Http2 => Box::pin(http2::exchange(connections, call, patience, connecting)).await,
     };
@@ -41,7 +45,10 @@ pub(super) async fn attempt(
                 return Ended::Answered(response);
             }
             let retry_after = retry_after(headers);
-            response.into_body().drain().await;
+            // On the heap, as it is rare: a refusal's body came with its head.
+            if !matches!(response.body(), Arriving::Whole(_)) {
+                Box::pin(response.into_body().drain()).await;
+            }
             Ended::Refused(Refused { why: RefusedWhy::Status(status.as_u16()), retry_after, load: None, lost: None })
         }
         Exchange::Unsent { reason } => Ended::Refused(Refused::new(RefusedWhy::Unreachable(reason))),

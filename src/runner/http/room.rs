@@ -80,10 +80,10 @@ async fn get(
     limit: Duration,
 ) -> Result<Response<Arriving>, String> {
     let name = balancer.and_then(|balancer| HeaderValue::from_str(balancer.as_str()).ok()).map(|name| (BALANCER, name));
-    let outgoing =
+    let mut outgoing =
         Outgoing::question(connections.address(), &Method::GET, path, name.as_slice()).map_err(|error| error.to_string())?;
     let mut connecting = Duration::ZERO;
-    match timeout(limit, exchange(connections, outgoing, Patience::Limited(limit), &mut connecting)).await {
+    match timeout(limit, exchange(connections, &mut outgoing, Patience::Limited(limit), &mut connecting)).await {
         Ok(Exchange::Answered(response)) => Ok(response),
         Ok(Exchange::Unsent { reason }) => Err(reason),
         Ok(Exchange::Failed(error)) => Err(error.detail),

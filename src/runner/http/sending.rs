@@ -15,8 +15,8 @@ use crate::runner::{BodyError, CallBody, RequestBody};
 /// The longest piece that is copied behind what goes before it, so that both are written by one plain call.
 pub(super) const LONGEST_COPIED: usize = 16 * 1024;
 
-/// A request on its way out.
-#[derive(Debug)]
+/// A request on its way out. By default it is one that was sent.
+#[derive(Debug, Default)]
 pub(super) struct Sending {
     /// Written first: the head, the line of a chunk, short data.
     first: BytesMut,
@@ -30,9 +30,10 @@ pub(super) struct Sending {
 }
 
 /// Where the rest of the body comes from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Source {
     /// There is no more.
+    #[default]
     Over,
     /// To be given with [`Sending::give`].
     Awaited(Framing),
