@@ -1,4 +1,7 @@
 //! Drives the [`Health`] of a pool: asks, listens, writes into the snapshot. Thin on purpose; what is decided is decided in [`super::machine`].
+//!
+//! A runner that no connection can be made to is knocked at, whatever it is asked otherwise: often at first, as most are away for the moment of a restart, and
+//! more seldom the longer it is away. When it opens, it is asked what runners of its kind are asked, if anything.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -33,10 +36,11 @@ pub struct HealthKeeper {
     /// What was seen of the pool last.
     seen: Arc<Snapshot>,
     kept: HashMap<RunnerPlace, Kept>,
-    /// When whom to ask next.
+    /// When whom to ask next, with a ticket of which the runner's last one is good.
     due: BinaryHeap<Reverse<(Instant, RunnerPlace, u64)>>,
-    asking: JoinSet<(RunnerPlace, u64, Instant, HealthAnswer)>,
+    asking: JoinSet<Asked>,
     next_life: u64,
+    next_ticket: u64,
 }
 
 /// One runner that is kept.
@@ -44,15 +48,32 @@ pub struct HealthKeeper {
 struct Kept {
     /// Tells it from others that had its place before.
     life: u64,
+    ticket: u64,
+    /// Since when no connection could be made to it, until it took a call again.
+    away_since: Option<Instant>,
     state: HealthState,
     verdict: Verdict,
     member: Arc<Member>,
+}
+
+/// A question that was answered, or not.
+#[derive(Debug)]
+struct Asked {
+    place: RunnerPlace,
+    life: u64,
+    at: Instant,
+    /// It was only to find out whether a connection can be made.
+    is_knock: bool,
+    answer: HealthAnswer,
 }
 
 /// Questions under way at once.
 const MAX_ASKING: usize = 256;
 /// Questions in a second, at most, to those who are well and to those who are not each: beyond, the interval grows.
 const MOST_PER_SECOND: usize = 1_000;
+/// The shortest time between two knocks, and the share of its time away that a runner waits for the next one.
+const KNOCK: Duration = Duration::from_millis(20);
+const KNOCK_SHARE: u32 = 200;
 /// How often time is looked at while something changes with time alone.
 const TICK: Duration = Duration::from_millis(50);
 /// How long nothing may happen before it is looked whether something is due.
@@ -81,6 +102,7 @@ impl HealthKeeper {
             due: BinaryHeap::new(),
             asking: JoinSet::new(),
             next_life: 0,
+            next_ticket: 0,
         }
     }
 
@@ -110,8 +132,8 @@ impl HealthKeeper {
                 }
                 Some(asked) = self.asking.join_next() => {
                     // A question that panicked was told already; its runner is asked no more.
-                    if let Ok((place, life, asked_at, answer)) = asked {
-                        self.asked(place, life, asked_at, answer);
+                    if let Ok(asked) = asked {
+                        self.asked(asked);
                     }
                 }
                 () = sleep_until(wakes_at) => self.time_passed(),
@@ -158,34 +180,56 @@ impl HealthKeeper {
         let life = self.next_life;
         let verdict = Verdict { place, admission: Admission::Open, weight_percent: 100 };
         self.metrics.joined(&member);
-        self.kept.insert(place, Kept { life, state: HealthState::Open, verdict, member });
-        let is_checked = if self.question.is_some() { Checked::Regularly } else { Checked::Never };
+        self.kept.insert(place, Kept { life, ticket: 0, away_since: None, state: HealthState::Open, verdict, member });
+        let is_checked = match &self.question {
+            Some(_) => Checked::Regularly,
+            None if self.rules.interval.is_zero() => Checked::Never,
+            None => Checked::WhenAway,
+        };
         self.step(HealthEvent::Joined { place, is_checked, start });
         if self.question.is_some() {
             // Spread, so that those who joined together are not asked together.
             let wait = self.rules.interval.mul_f64(rand::random::<f64>());
-            self.due.push(Reverse((Instant::now() + wait, place, life)));
+            self.ask_after(place, wait);
         }
+    }
+
+    /// Has a runner asked so much later, and not at the time that was meant before.
+    fn ask_after(&mut self, place: RunnerPlace, wait: Duration) {
+        let Some(kept) = self.kept.get_mut(&place) else { return };
+        self.next_ticket += 1;
+        kept.ticket = self.next_ticket;
+        self.due.push(Reverse((Instant::now() + wait, place, kept.ticket)));
     }
 
     fn time_passed(&mut self) {
         let now = Instant::now();
         while self.asking.len() < MAX_ASKING && self.due.peek().is_some_and(|Reverse((at, ..))| *at <= now) {
-            let Some(Reverse((_, place, life))) = self.due.pop() else { break };
-            let (Some(question), Some(kept)) = (&self.question, self.kept.get(&place)) else { continue };
-            if kept.life != life {
-                continue;
-            }
-            let (runner, question, limit) = (Arc::clone(&kept.member.runner), question.clone(), self.rules.timeout);
-            self.asking.spawn(async move { (place, life, now, runner.ask_health(&question, limit).await) });
+            let Some(Reverse((_, place, ticket))) = self.due.pop() else { break };
+            let Some(kept) = self.kept.get(&place).filter(|kept| kept.ticket == ticket) else { continue };
+            let is_knock = kept.is_away();
+            let question = if is_knock { Some(HealthQuestion::Connect) } else { self.question.clone() };
+            self.ask(place, question, is_knock);
         }
         if self.health.is_restless() {
             self.step(HealthEvent::Tick);
         }
     }
 
-    fn asked(&mut self, place: RunnerPlace, life: u64, asked_at: Instant, answer: HealthAnswer) {
+    fn ask(&mut self, place: RunnerPlace, question: Option<HealthQuestion>, is_knock: bool) {
+        let (Some(question), Some(kept)) = (question, self.kept.get(&place)) else { return };
+        let (runner, life, limit) = (Arc::clone(&kept.member.runner), kept.life, self.rules.timeout);
+        let at = Instant::now();
+        self.asking.spawn(async move { Asked { place, life, at, is_knock, answer: runner.ask_health(&question, limit).await } });
+    }
+
+    fn asked(&mut self, asked: Asked) {
+        let Asked { place, life, at: asked_at, is_knock, answer } = asked;
         let Some(kept) = self.kept.get(&place).filter(|kept| kept.life == life) else { return };
+        if is_knock && self.question.is_some() && matches!(answer, HealthAnswer::Well(_)) {
+            // Somebody opens: now it can say how it is.
+            return self.ask(place, self.question.clone(), false);
+        }
         let (answer, detail) = match answer {
             HealthAnswer::Well(status) => {
                 let answer = status.as_deref().map_or(CheckAnswer::Well, verdict_of);
@@ -199,14 +243,20 @@ impl HealthKeeper {
         };
         tracing::trace!(runner = %kept.member.id, ?answer, detail, "asked");
         self.step(HealthEvent::Asked { place, answer });
-        let (interval, among) = if self.health.may_return(place) {
+        let away = self.kept.get(&place).and_then(Kept::away_for);
+        if away.is_none() && self.question.is_none() {
+            return;
+        }
+        let (interval, among) = if let Some(away) = away {
+            ((away / KNOCK_SHARE).max(KNOCK).min(self.rules.return_interval), self.health.ejected())
+        } else if self.health.may_return(place) {
             (self.rules.return_interval, self.health.ejected())
         } else {
             (self.rules.interval, self.kept.len())
         };
         let wait = interval.max(Duration::from_secs(1).mul_f64(among as f64 / MOST_PER_SECOND as f64));
         let jittered = wait.mul_f64(0.9 + 0.2 * rand::random::<f64>());
-        self.due.push(Reverse((Instant::now() + jittered, place, life)));
+        self.ask_after(place, jittered);
     }
 
     fn step(&mut self, event: HealthEvent) {
@@ -214,6 +264,9 @@ impl HealthKeeper {
         self.health.step(event, self.began.elapsed(), &mut verdicts);
         for verdict in &verdicts {
             self.tell(verdict);
+            if !self.rules.interval.is_zero() && self.kept.get(&verdict.place).is_some_and(Kept::is_away) {
+                self.ask_after(verdict.place, KNOCK.min(self.rules.return_interval));
+            }
         }
         self.apply(&verdicts);
     }
@@ -244,6 +297,11 @@ impl HealthKeeper {
         if former.admission == verdict.admission {
             return;
         }
+        match verdict.admission {
+            Admission::Closed(ClosedWhy::Unreachable) => _ = kept.away_since.get_or_insert_with(Instant::now),
+            Admission::Closed(_) | Admission::Open => kept.away_since = None,
+            Admission::OneProbe => {}
+        }
         let (state, runner) = (HealthState::from(verdict.admission), &kept.member.id);
         match verdict.admission {
             Admission::Closed(ClosedWhy::Draining) => tracing::info!(%runner, "runner drains"),
@@ -257,6 +315,18 @@ impl HealthKeeper {
         self.metrics.left(&kept.member, kept.state);
         self.metrics.entered(&kept.member, state);
         kept.state = state;
+    }
+}
+
+impl Kept {
+    /// Whether it is left out because no connection can be made to it.
+    fn is_away(&self) -> bool {
+        self.verdict.admission == Admission::Closed(ClosedWhy::Unreachable)
+    }
+
+    /// For how long, if it is.
+    fn away_for(&self) -> Option<Duration> {
+        self.away_since.filter(|_| self.is_away()).map(|since| since.elapsed())
     }
 }
 
@@ -340,10 +410,18 @@ mod tests {
     }
 
     fn kept(runners: &[&Arc<Patient>], rules: HealthConfig) -> (Arc<SnapshotPool>, tokio::task::JoinHandle<()>) {
+        kept_by(Protocol::Agent, runners, rules)
+    }
+
+    fn kept_by(
+        protocol: Protocol,
+        runners: &[&Arc<Patient>],
+        rules: HealthConfig,
+    ) -> (Arc<SnapshotPool>, tokio::task::JoinHandle<()>) {
         let members = runners.iter().map(|runner| Member::new(Arc::clone(runner) as Arc<dyn Runner>)).collect();
         let pool = Arc::new(SnapshotPool::new(members).unwrap());
         let metrics = HealthMetrics::declare(&mut Metrics::new(&MetricsConfig::default()));
-        let keeper = HealthKeeper::new(Arc::clone(&pool), Protocol::Agent, rules, metrics);
+        let keeper = HealthKeeper::new(Arc::clone(&pool), protocol, rules, metrics);
         (Arc::clone(&pool), tokio::spawn(keeper.run()))
     }
 
@@ -396,6 +474,31 @@ mod tests {
         assert!(pool.replace(again.into()).unwrap().is_empty());
         let now = Arc::clone(pool.snapshot().get(RunnerPlace(0)).unwrap());
         assert_eq!((now.admission, now.weight), (unreachable, 7));
+        task.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plain_runner_that_was_away_is_let_in_as_soon_as_it_opens_again() {
+        let (one, other) = (Patient::new("a:1"), Patient::new("b:1"));
+        let (pool, task) = kept_by(Protocol::Plain, &[&one, &other], HealthConfig::default());
+        tokio::task::yield_now().await;
+        for (away, noticed) in [(3_000, 30), (20_000, 150), (400_000, 300)] {
+            one.is(HealthAnswer::Unreachable("nobody listens".into()));
+            let member = Arc::clone(pool.snapshot().get(RunnerPlace(0)).unwrap());
+            pool.note(&member, Evidence::Unreachable);
+            admission(&pool, 0, Admission::Closed(ClosedWhy::Unreachable)).await;
+            tokio::time::sleep(Duration::from_millis(away)).await;
+            let now = pool.snapshot().get(RunnerPlace(0)).unwrap().admission;
+            assert_eq!(now, Admission::Closed(ClosedWhy::Unreachable), "time alone lets nobody in");
+            let opened = Instant::now();
+            one.is(HealthAnswer::Well(None));
+            admission(&pool, 0, Admission::OneProbe).await;
+            assert!(opened.elapsed() <= Duration::from_millis(noticed), "{away}: {:?}", opened.elapsed());
+            let member = Arc::clone(pool.snapshot().get(RunnerPlace(0)).unwrap());
+            member.tally.took();
+            pool.note(&member, Evidence::Took);
+            admission(&pool, 0, Admission::Open).await;
+        }
         task.abort();
     }
 

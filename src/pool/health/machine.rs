@@ -9,7 +9,7 @@
 //! | open | `failed_checks` questions without a good answer, one after the other | ejected: unhealthy |
 //! | open, ejected, probing | it says that it drains | draining |
 //! | ejected for its calls | the time of the ejection is over, and the last question, if one is asked, was answered well | probing |
-//! | ejected as unreachable or unhealthy | a question is answered well; without questions, the time is over | probing |
+//! | ejected as unreachable or unhealthy | a question is answered well (of one that is not asked otherwise: a connection can be made), or, if it is never asked, the time is over | probing |
 //! | probing | a call was taken | open, with a slow start |
 //! | probing | a call failed, no connection, a question without a good answer | ejected again, for longer |
 //! | draining | it says that it is ready: somebody new | open, with a slow start |
@@ -73,6 +73,8 @@ pub enum HealthEvent {
 pub enum Checked {
     /// Again and again.
     Regularly,
+    /// Only while no connection can be made to it: whether one can.
+    WhenAway,
     /// Never.
     Never,
 }
@@ -307,6 +309,7 @@ impl Health {
                 State::Ejected { why, until, is_well } if *until <= now => {
                     let is_let_in = match (runner.checked, why) {
                         (Checked::Never, _) => true,
+                        (Checked::WhenAway, why) => *why != ClosedWhy::Unreachable,
                         (Checked::Regularly, ClosedWhy::Failures | ClosedWhy::SuccessRate) => *is_well,
                         (Checked::Regularly, _) => false,
                     };
