@@ -386,3 +386,45 @@ async fn a_server_that_comes_back_is_used_by_the_very_next_call() {
     });
     assert_eq!(call(lb.front(), "/").body("back").send().await.ok().text(), "back");
 }
+
+/// P1: a request whose connection is lost without an answer may have had its effect.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_is_lost_goes_to_another_server_only_if_it_was_declared_to_be_idempotent() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let losing = scripted({
+        let taken = Arc::clone(&taken);
+        move |mut connection| {
+            let taken = Arc::clone(&taken);
+            async move {
+                connection.head().await;
+                taken.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    })
+    .await;
+    let answering = plain(|_| async { Response::new(full("here")) }).await;
+    for (declared, method, is_lost) in [
+        ("never", Method::GET, true),
+        ("by-method", Method::POST, true),
+        ("by-method", Method::GET, false),
+        ("always", Method::POST, false),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let file = format!("{}\nidempotent = \"{declared}\"\n", example(&[losing, answering]));
+        let lb = lb_with(directory.path(), &file, &["--workers", "1"]);
+        let before = taken.load(Ordering::Relaxed);
+        let mut lost = 0;
+        // The strategy begins with either server; one call in two meets the one that loses it, in the long run.
+        while taken.load(Ordering::Relaxed) == before {
+            let answer = call(lb.front(), "/").method(method.clone()).send().await;
+            if answer.status == StatusCode::OK {
+                assert_eq!(answer.text(), "here");
+            } else {
+                answer.problem(502, "runner_reset");
+                lost += 1;
+            }
+        }
+        let met = taken.load(Ordering::Relaxed) - before;
+        assert_eq!(lost, if is_lost { met } else { 0 }, "{declared} {method}");
+    }
+}

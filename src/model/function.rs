@@ -125,6 +125,9 @@ pub struct FunctionSpec {
     /// How many calls of this function one runner may run at once; 0 is no limit but the runner's slots.
     #[serde(default)]
     pub concurrency: u32,
+    /// Whether a call may run a second time after the connection to its runner was lost.
+    #[serde(default, skip_serializing_if = "is_never")]
+    pub idempotent: Idempotent,
     /// Environment of the program. Values may be secrets: they are masked wherever a configuration is printed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,
@@ -141,6 +144,37 @@ pub struct FunctionSpec {
     /// How often it may be called, whoever calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+}
+
+/// Which calls of a function may run twice with the effect of once (RFC 9110 section 9.2.2). Such a call, if the connection to its runner is lost before its
+/// answer began, is tried on another runner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Idempotent {
+    /// None: a call runs at most once.
+    #[default]
+    Never,
+    /// Those whose method is idempotent by RFC 9110: GET, HEAD, OPTIONS, PUT and DELETE.
+    ByMethod,
+    /// Every one.
+    Always,
+}
+
+impl Idempotent {
+    /// Whether a call of this method may run twice.
+    pub fn allows(self, method: &http::Method) -> bool {
+        match self {
+            Self::Never => false,
+            Self::ByMethod => method.is_idempotent(),
+            Self::Always => true,
+        }
+    }
+}
+
+/// Serde wants a reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_never(idempotent: &Idempotent) -> bool {
+    *idempotent == Idempotent::Never
 }
 
 /// Serde wants a reference.
@@ -183,6 +217,7 @@ impl FunctionSpec {
             idle_timeout: default_idle_timeout(),
             memory: default_memory(),
             concurrency: 0,
+            idempotent: Idempotent::Never,
             config: BTreeMap::new(),
             access: Access::default(),
             tokens: Vec::new(),
@@ -191,7 +226,7 @@ impl FunctionSpec {
         }
     }
 
-    /// The JSON that an agent is told, whose members have a fixed order: how the function runs, without who may call it.
+    /// The JSON that an agent is told, whose members have a fixed order: how the function runs, without what is between its callers and the balancer.
     pub fn document(&self) -> Vec<u8> {
         let plain = Self::named(self.name.clone());
         let how_it_runs = Self {
@@ -199,6 +234,7 @@ impl FunctionSpec {
             tokens: plain.tokens,
             identities: plain.identities,
             rate_limit: plain.rate_limit,
+            idempotent: plain.idempotent,
             ..self.clone()
         };
         // A specification has string keys and no floating point: it always has a JSON form.
@@ -263,6 +299,7 @@ impl fmt::Debug for FunctionSpec {
             idle_timeout,
             memory,
             concurrency,
+            idempotent,
             config,
             access,
             tokens,
@@ -281,6 +318,7 @@ impl fmt::Debug for FunctionSpec {
             .field("idle_timeout", idle_timeout)
             .field("memory", memory)
             .field("concurrency", concurrency)
+            .field("idempotent", idempotent)
             .field("config", &masked)
             .field("access", access)
             .field("tokens", tokens)
@@ -403,6 +441,7 @@ mod tests {
             tokens: vec!["shop".into()],
             identities: vec!["dns:a".into()],
             rate_limit: Some(RateLimit { per_second: 1, burst: None }),
+            idempotent: Idempotent::Always,
             ..named("greet")
         };
         assert_eq!(Digest::of(&guarded), Digest::of(&named("greet")));

@@ -21,7 +21,7 @@ pub use access::{Access, RateLimit};
 pub use backoff::Backoff;
 pub use byte_size::ByteSize;
 pub use call::{Call, CallHead, CallKind, Intent, TraceContext};
-pub use function::{Digest, Format, Function, FunctionName, FunctionSpec, InvalidName};
+pub use function::{Digest, Format, Function, FunctionName, FunctionSpec, Idempotent, InvalidName};
 pub use ids::{CallId, IncarnationId, InvalidId, RunnerId};
 pub use invalid_value::InvalidValue;
 pub use outcome::Outcome;

@@ -7,11 +7,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::Method;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::{GaveUp, NotPlaced, Placed, Placement, PlacementConfig, PlacementMetrics, PlacerChoice, Report};
-use crate::model::{Call, CallHead, CallId, CallKind, Function, FunctionSpec, Intent, Outcome, RunnerId, TraceContext};
+use crate::model::{
+    Call, CallHead, CallId, CallKind, Function, FunctionSpec, Idempotent, Intent, Outcome, RunnerId, TraceContext,
+};
 use crate::pool::{Fault, Member, PoolAnswer, PoolError, RunnerPool, Snapshot, SnapshotPool};
 use crate::protocol::{AgentStatus, RefusalReason};
 use crate::runner::{AnswerBody, Attempt, CallBody, CallError, Refused, RefusedWhy, Runner, RunnerCall, StatusError};
@@ -310,38 +313,82 @@ fn case_13_empty_pool() {
 
 // === what the ancestor does worse ===
 
-#[test]
-fn a_committed_attempt_is_never_followed_by_another_whatever_its_result() {
-    #[derive(Debug)]
-    struct Fails(AtomicU32);
+/// A runner that takes calls and loses them.
+#[derive(Debug)]
+struct Loses {
+    name: String,
+    taken: AtomicU32,
+}
 
-    #[async_trait]
-    impl Runner for Fails {
-        async fn try_exec(&self, _call: RunnerCall<'_>) -> Attempt {
-            self.0.fetch_add(1, Ordering::Relaxed);
-            Attempt::Committed(Err(CallError::new(Outcome::RunnerReset, "lost")))
-        }
+impl Loses {
+    fn named(name: &str) -> Arc<Self> {
+        Arc::new(Self { name: name.to_owned(), taken: AtomicU32::new(0) })
+    }
+}
 
-        async fn status(&self) -> Result<AgentStatus, StatusError> {
-            Err(StatusError::Unsupported { address: "a".into() })
-        }
-
-        async fn close(&self) {}
-
-        fn address(&self) -> &str {
-            "fails:1"
-        }
+#[async_trait]
+impl Runner for Loses {
+    async fn try_exec(&self, _call: RunnerCall<'_>) -> Attempt {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Attempt::Committed(Err(CallError::new(Outcome::RunnerReset, "lost")))
     }
 
+    async fn status(&self) -> Result<AgentStatus, StatusError> {
+        Err(StatusError::Unsupported { address: self.name.clone() })
+    }
+
+    async fn close(&self) {}
+
+    fn address(&self) -> &str {
+        &self.name
+    }
+}
+
+#[test]
+fn a_committed_attempt_is_never_followed_by_another_whatever_its_result() {
     for_every_placer(|choice| async move {
-        let fails = Arc::new(Fails(AtomicU32::new(0)));
+        let loses = Loses::named("a:1");
         let other = Slots::full("b:1");
         let mut both = members(std::slice::from_ref(&other));
-        both.push(Member::new(fails.clone()));
+        both.push(Member::new(loses.clone()));
         let placed = place(&placement(choice, Arc::new(SnapshotPool::new(both).unwrap())), &call()).await;
         assert_eq!(placed.result.unwrap().unwrap_err().outcome, Outcome::RunnerReset);
-        assert_eq!(fails.0.load(Ordering::Relaxed), 1);
+        assert_eq!(loses.taken.load(Ordering::Relaxed), 1);
         assert!(other.tried() <= 1);
+    });
+}
+
+/// P1: only what was declared idempotent runs again, and not without end: a call that breaks every runner it meets breaks three.
+#[test]
+fn a_lost_call_that_may_run_twice_goes_on_to_three_runners_and_no_further() {
+    for_every_placer(|choice| async move {
+        let runners: Vec<_> = (0..6).map(|number| Loses::named(&format!("r{number}:1"))).collect();
+        let taken = || runners.iter().map(|runner| runner.taken.load(Ordering::Relaxed)).sum::<u32>();
+        let pool = || {
+            let members = runners.iter().map(|runner| Member::new(Arc::clone(runner) as Arc<dyn Runner>)).collect();
+            Arc::new(SnapshotPool::new(members).unwrap())
+        };
+        let declared = |idempotent, method| {
+            let call = call();
+            let spec = FunctionSpec { idempotent, ..call.function.spec.clone() };
+            let head = CallHead { method, ..call.head.clone() };
+            Call { function: Arc::new(Function::new(spec)), head, ..call }
+        };
+        for (idempotent, method, attempts) in [
+            (Idempotent::Never, Method::GET, 1),
+            (Idempotent::ByMethod, Method::POST, 1),
+            (Idempotent::ByMethod, Method::GET, 3),
+            (Idempotent::Always, Method::POST, 3),
+        ] {
+            let before = taken();
+            let placed = place(&placement(choice, pool()), &declared(idempotent, method)).await;
+            assert_eq!(placed.result.unwrap().unwrap_err().outcome, Outcome::RunnerReset);
+            assert_eq!((taken() - before, placed.report.attempts), (attempts, attempts), "{choice:?} {idempotent:?}");
+        }
+        let detached = Call { kind: CallKind::Detached, ..declared(Idempotent::Always, Method::POST) };
+        let before = taken();
+        assert!(place(&placement(choice, pool()), &detached).await.result.unwrap().is_err());
+        assert_eq!(taken() - before, 1, "nobody waits for it: its own life decides what becomes of it");
     });
 }
 

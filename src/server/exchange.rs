@@ -65,7 +65,7 @@ where
         Head::Received(received) => begin(wire, service, received, now + limits.total_timeout),
         Head::Gone => return After::Close,
         // On the heap, as it is rare and large.
-        Head::Malformed(malformed) => return Box::pin(refuse(wire, around, &malformed, watch)).await,
+        Head::Malformed(malformed) => return Box::pin(refuse(wire, around, malformed, watch)).await,
     };
     let answer = {
         let mut answering = pin!(answering);
@@ -77,7 +77,8 @@ where
         .await
     };
     let Some(answer) = answer else { return After::Close };
-    match send(wire, around, answer, &asked, watch).await {
+    let sent = send(wire, around, answer, &asked, watch).await;
+    match sent {
         Sent::Whole(Persistence::KeepAlive) => After::Next,
         Sent::Whole(Persistence::Close) => {
             Box::pin(linger(wire)).await;
@@ -126,8 +127,8 @@ async fn read_head(wire: &Wire, around: &Surroundings, watch: &mut Watch) -> Hea
 }
 
 /// Answers a head that cannot be taken. What follows it cannot be told apart, so that the connection ends.
-async fn refuse(wire: &Arc<Wire>, around: &Surroundings, malformed: &MalformedHead, watch: &mut Watch) -> After {
-    let answer = (around.rules.refuse)(around.peer.clone(), malformed).map(Full::new);
+async fn refuse(wire: &Arc<Wire>, around: &Surroundings, malformed: MalformedHead, watch: &mut Watch) -> After {
+    let answer = (around.rules.refuse)(around.peer.clone(), &malformed).map(Full::new);
     let until = Instant::now() + around.rules.limits.write_timeout;
     let asked = Asked { version: Version::HTTP_11, is_head: false, persistence: Persistence::Close, until };
     if let Sent::Whole(_) = send(wire, around, answer, &asked, watch).await {

@@ -34,7 +34,7 @@ use crate::model::{Call, CallKind, FunctionName, Outcome};
 use crate::pool::{Evidence, Fault, PoolAnswer, PoolError, RunnerPool, Snapshot};
 use crate::protocol::{RefusalReason, WorkerStart};
 use crate::runner::http::AnswerFacts;
-use crate::runner::{AnswerBody, Attempt, BodyEnd, CallBody, CallError, RefusedWhy, RunnerCall};
+use crate::runner::{AnswerBody, Attempt, BodyEnd, CallBody, CallError, Refused, RefusedWhy, RunnerCall};
 use crate::telemetry::trace::{SpanKind, Tracer};
 use crate::telemetry::turn;
 
@@ -72,6 +72,9 @@ pub struct Placed {
 
 /// The answer or the call's error, if a runner took the call; why not, if none did.
 pub type PlacedResult = Result<Result<http::Response<AnswerBody>, CallError>, NotPlaced>;
+
+/// How often a call may be lost on its way through runners before it is the call that breaks them.
+const MOST_LOST: u32 = 2;
 
 /// Lineages whose loops are kept although no call is in them.
 const KEPT_LOOPS: usize = 64;
@@ -168,6 +171,7 @@ impl Placement {
             },
         };
         let mut pool_error = answer.error;
+        let mut lost = 0;
         let live = self.live(&answer.snapshot);
         let (guard, mut next) = live.arrive(&shared.config, call, &until, body.length().unwrap_or(0));
         loop {
@@ -195,6 +199,15 @@ impl Placement {
                                 BodyEnd::Dropped => guard.ended(at, EndedHow::Withdrawn),
                             };
                             return tally.placed(Ok(answer.map(|body| body.at_end(ends))));
+                        }
+                        Attempt::Committed(Err(error)) if lost < MOST_LOST && may_run_again(&error, call, body) => {
+                            // Nobody knows whether it ran, and it was declared that this does not matter.
+                            lost += 1;
+                            span.fail(&error.detail);
+                            tracing::debug!(call = %call.id, runner = %runner.id, error = %error.detail, "lost, and tried again");
+                            let why = Refused::new(RefusedWhy::Unreachable(error.detail));
+                            tally.refused(&why);
+                            guard.refused(at, RefusedKind::Unreachable, None, Said::default())
                         }
                         Attempt::Committed(Err(error)) => {
                             span.fail(&error.detail);
@@ -388,6 +401,15 @@ impl Pause {
         self.next = (pause * 2).min(self.longest);
         pause
     }
+}
+
+/// Whether a call whose connection was lost before an answer may be given to another runner: only if its function says so, somebody waits for it, and its body
+/// is still there (RFC 9110 section 9.2.2).
+fn may_run_again(error: &CallError, call: &Call, body: &CallBody) -> bool {
+    error.outcome == Outcome::RunnerReset
+        && call.kind == CallKind::Sync
+        && call.function.spec.idempotent.allows(&call.head.method)
+        && body.is_replayable()
 }
 
 fn start_of(facts: Option<&AnswerFacts>) -> StartKind {
