@@ -55,13 +55,29 @@ pub fn check_authority(authority: &[u8]) -> Result<(), InvalidAuthority> {
     check_port(port)
 }
 
+/// The bytes of a registered name, without the percent sign.
+const NAME: [bool; 256] = {
+    let (mut table, others) = ([false; 256], b"-._~!$&'()*+;=");
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < others.len() {
+        table[others[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
 /// A registered name: unreserved and percent-encoded characters, and the sub-delimiters without the comma.
 fn check_name(name: &[u8]) -> Result<(), InvalidAuthority> {
     let mut bytes = name.iter();
     while let Some(byte) = bytes.next() {
         let is_fine = match byte {
             b'%' => [bytes.next(), bytes.next()].into_iter().all(|digit| digit.is_some_and(u8::is_ascii_hexdigit)),
-            byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+;=".contains(byte),
+            byte => NAME[usize::from(*byte)],
         };
         if !is_fine {
             return Err(InvalidAuthority::Host);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use imbl::ordmap::DiffItem;
 use imbl::{HashMap, OrdMap, Vector};
 
-use super::member::{Member, RunnerPlace};
+use super::member::{Admission, Member, RunnerPlace};
 use crate::model::RunnerId;
 
 /// Two runners of one list were known by the same name.
@@ -29,6 +29,8 @@ pub struct Snapshot {
     /// who left is over by then.
     free: Vector<RunnerPlace>,
     usable: usize,
+    /// Those that are not let in as a matter of course.
+    doubted: usize,
 }
 
 /// A member in its place. Equal only to itself, so that comparing snapshots looks at no member.
@@ -80,7 +82,15 @@ impl Snapshot {
     /// The first snapshot of a new lineage, with no runner.
     pub fn empty() -> Self {
         let version = NEXT_VERSION.fetch_add(1, Ordering::Relaxed);
-        Self { version, lineage: version, members: OrdMap::new(), places: HashMap::new(), free: Vector::new(), usable: 0 }
+        Self {
+            version,
+            lineage: version,
+            members: OrdMap::new(),
+            places: HashMap::new(),
+            free: Vector::new(),
+            usable: 0,
+            doubted: 0,
+        }
     }
 
     /// A snapshot with no runner, older than all others of this lineage.
@@ -131,6 +141,11 @@ impl Snapshot {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+
+    /// How many of the runners are closed, or have to prove themselves.
+    pub const fn doubted(&self) -> usize {
+        self.doubted
     }
 
     /// How many of the runners get calls now.
@@ -215,8 +230,10 @@ impl SnapshotEdit {
             return place;
         }
         next.usable += usize::from(member.is_usable());
+        next.doubted += usize::from(member.admission != Admission::Open);
         if let Some(former) = next.members.insert(place, Listed(Arc::new(member))) {
             next.usable -= usize::from(former.0.is_usable());
+            next.doubted -= usize::from(former.0.admission != Admission::Open);
         }
         self.is_changed = true;
         place
@@ -229,6 +246,7 @@ impl SnapshotEdit {
         next.places.remove(&member.id);
         next.free.push_back(place);
         next.usable -= usize::from(member.is_usable());
+        next.doubted -= usize::from(member.admission != Admission::Open);
         self.is_changed = true;
         Some(member)
     }
@@ -361,6 +379,7 @@ mod tests {
                 prop_assert!(place.index() < now.place_count());
             }
             prop_assert_eq!(now.usable(), now.members().filter(|member| member.is_usable()).count());
+            prop_assert_eq!(now.doubted(), now.members().filter(|member| member.admission != Admission::Open).count());
         }
     }
 }

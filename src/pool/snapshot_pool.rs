@@ -157,6 +157,10 @@ impl RunnerPool for SnapshotPool {
             Evidence::Failed | Evidence::NotStarted | Evidence::Unreachable => runner.tally.taken(),
         };
         let snapshot = self.current.load();
+        // That somebody takes calls is news only where somebody is doubted.
+        if evidence == Evidence::Took && snapshot.doubted() == 0 {
+            return;
+        }
         let Some(place) = snapshot.place(&runner.id) else { return };
         // Another life at its address has nothing to do with it; and that a runner takes calls is news only if it was doubted.
         let is_news =
