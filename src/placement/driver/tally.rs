@@ -1,4 +1,6 @@
 //! Counts one placement; when dropped before its end, as cancelled.
+//!
+//! What a placement takes is measured within the turn in which it is made, so that the clock of turns would say that it takes nothing: the clock itself is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,6 @@ use crate::placement::not_placed::NotPlaced;
 use crate::runner::{AnswerBody, CallError, Refused};
 use crate::telemetry::metrics::observe;
 use crate::telemetry::trace::{Span, SpanKind, Tracer};
-use crate::telemetry::turn;
 
 use super::{Account, Crowd, PlacedResult};
 
@@ -66,7 +67,7 @@ impl<'a> Tally<'a> {
             metrics,
             handles: metrics.handles(call.function.name(), placer),
             span: tracer.span("placement", SpanKind::Internal, &call.trace),
-            began: turn::now(),
+            began: Instant::now(),
             under_way: None,
             report,
             is_finished: false,
@@ -96,7 +97,7 @@ impl<'a> Tally<'a> {
     }
 
     pub(super) fn attempt_begins(&mut self, runner: &RunnerId, attempt: u32) {
-        let began = turn::now();
+        let began = Instant::now();
         self.under_way = Some((runner.clone(), began));
         self.report.attempts = attempt;
         self.report.latency = began - self.began;
@@ -121,7 +122,7 @@ impl<'a> Tally<'a> {
         let counter = if result.is_ok() { &self.handles.placed_ok } else { &self.handles.placed_error };
         counter.inc();
         if let Some((runner, began)) = self.under_way.take() {
-            self.report.committed = turn::now().saturating_duration_since(began);
+            self.report.committed = began.elapsed();
             self.report.runner = Some(runner);
         }
         self.finish();
@@ -151,7 +152,7 @@ impl<'a> Tally<'a> {
         }
         self.report.not_placed = Some(end.as_str());
         self.span.fail(end.outcome().as_str());
-        self.report.latency = turn::now().saturating_duration_since(self.began);
+        self.report.latency = self.began.elapsed();
         self.finish();
         Err(end)
     }
@@ -177,7 +178,7 @@ impl Drop for Tally<'_> {
             self.handles.placed_abort.inc();
             self.report.runner = Some(runner);
         } else {
-            self.report.latency = turn::now().saturating_duration_since(self.began);
+            self.report.latency = self.began.elapsed();
         }
         self.span.fail("client_gone");
         self.finish();
