@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 
 use super::{CallOption, Catalog, ExplainedCalls, Front, FrontBody, FrontConfig, FrontMetrics, FrontTelemetry};
@@ -308,4 +308,32 @@ async fn the_runner_gets_the_clients_headers_without_those_of_its_connection_and
     }
     bench.send(request).await;
     assert_eq!(*seen.lock().unwrap(), ["content-type", "via", "x-mine"]);
+}
+
+/// Who could take our own word away with `Connection` could make a runner believe that nobody said anything.
+#[tokio::test]
+async fn a_client_cannot_take_away_what_runners_are_told_of_it() {
+    let seen = Arc::new(Mutex::new(HeaderMap::new()));
+    let log = Arc::clone(&seen);
+    let runner = Scripted::new("a:1", move |call| {
+        *log.lock().unwrap() = call.call.head.headers.clone();
+        async { Attempt::Committed(Ok(Response::new(AnswerBody::empty()))) }.boxed()
+    });
+    let bench = bench_with(FrontConfig { trusted_hops: 1, ..FrontConfig::default() }, runner, Vec::new());
+    let mut request = post("/invoke/hello", "x");
+    for (name, value) in [
+        ("host", "example"),
+        ("connection", "x-forwarded-for, x-forwarded-proto, x-forwarded-host, via"),
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "other"),
+    ] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    request.extensions_mut().insert(super::ClientAddress("192.0.2.7:5000".parse().unwrap()));
+    bench.send(request).await;
+    let told = seen.lock().unwrap();
+    let of = |name: &str| told.get(name).map(|value| value.to_str().unwrap());
+    assert_eq!((of("x-forwarded-for"), of("x-forwarded-proto")), (Some("192.0.2.7"), Some("http")));
+    assert_eq!((of("x-forwarded-host"), of("via")), (Some("example"), Some("1.1 runpool")));
 }

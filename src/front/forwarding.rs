@@ -132,14 +132,9 @@ impl Forwarding {
     }
 
     /// Writes what a runner is to know of the hop to us, and leaves of what was said before what trusted hops have said.
-    pub(super) fn write(
-        &self,
-        headers: &mut HeaderMap,
-        known: KnownFields,
-        version: Version,
-        hop: Option<&ClientHop>,
-        host: Option<&HeaderValue>,
-    ) {
+    pub(super) fn write(&self, headers: &mut HeaderMap, version: Version, hop: Option<&ClientHop>, host: Option<&HeaderValue>) {
+        // What is there now: a client can have taken away with `Connection` what it sent.
+        let known = KnownFields::of(headers);
         let via = match version {
             Version::HTTP_2 => &self.via[2],
             Version::HTTP_10 => &self.via[0],
@@ -218,8 +213,7 @@ mod tests {
     fn written(forwarding: &Forwarding, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = map(pairs);
         let hop = ClientHop::new("192.0.2.7:5000".parse().unwrap());
-        let known = KnownFields::of(&headers);
-        forwarding.write(&mut headers, known, Version::HTTP_11, Some(&hop), Some(&HeaderValue::from_static("shop:80")));
+        forwarding.write(&mut headers, Version::HTTP_11, Some(&hop), Some(&HeaderValue::from_static("shop:80")));
         headers
     }
 

@@ -335,7 +335,7 @@ impl Front {
     fn call<B>(&self, arrived: &mut Arrived<B>, options: &[CallOption], hop: Option<&ClientHop>) -> Result<Begun, Refuse> {
         let shared = &*self.shared;
         let Arrived { head, known, record, .. } = arrived;
-        let mut known = *known;
+        let known = *known;
         match shared.forwarding.look(&head.method, head.uri.path(), &mut head.headers, known) {
             Hops::GoOn => {}
             Hops::ForUs => return Ok(Begun::IsForUs),
@@ -360,8 +360,6 @@ impl Front {
         let mut end_to_end = std::mem::take(&mut head.headers);
         if known.has_any(KnownFields::HOP_BY_HOP) {
             remove_hop_by_hop(&mut end_to_end);
-            // A client can take away with `Connection` what we would otherwise believe to be there.
-            known = KnownFields::of(&end_to_end);
         }
         let hint = if known.has_any(KnownFields::INTERNAL) { take_hint(&mut end_to_end) } else { None };
         // Host and length are written anew for the runner; an expectation was for us.
@@ -371,7 +369,7 @@ impl Front {
                 end_to_end.remove(name);
             }
         }
-        shared.forwarding.write(&mut end_to_end, known, head.version, hop, host.as_ref());
+        shared.forwarding.write(&mut end_to_end, head.version, hop, host.as_ref());
         let mut call = Box::new(Call {
             id: record.call_id,
             function: destination.function,
