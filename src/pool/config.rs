@@ -28,8 +28,8 @@ pub struct PoolConfig {
     /// How long making a connection may take, the TLS handshake included, before the attempt counts as refused.
     #[serde(with = "human_duration")]
     pub connect_timeout: Duration,
-    /// How long an unused connection is kept. Default: 60 s to agents, which never close first; 4 s to plain servers, of which
-    /// many close after 5 s.
+    /// How long the last unused connection is kept; of those that a burst has left, half goes every second. Default: 60 s to agents, which never close
+    /// first; 4 s to plain servers, of which many close after 5 s.
     #[serde(with = "option_human_duration", skip_serializing_if = "Option::is_none")]
     pub idle_timeout: Option<Duration>,
     /// Unused connections kept for each runner; 0 makes a new one for every call.

@@ -1,6 +1,7 @@
 //! The connections to one runner: those that are kept for the next call, and the making of new ones.
 //!
-//! One connection carries one call at a time. The one used last is used first, so that the surplus of a burst grows old and goes. Each worker keeps its
+//! One connection carries one call at a time. The one used last is used first, so that the surplus of a burst is not used again; half of it goes every second,
+//! as in HAProxy (`pool-purge-delay`, every five seconds there), so that neither side keeps memory and descriptors for a burst that is over. Each worker keeps its
 //! own, since a connection is driven by the runtime that made it: a call wakes no other thread.
 
 use std::collections::VecDeque;
@@ -86,8 +87,11 @@ const WORKERS: usize = 65;
 /// under load no connection is idle for long, and none pays for the system call.
 const TRUSTED_FOR: Duration = Duration::from_millis(5);
 
-/// How often unused connections are looked at, so that those that the other side has closed do not hold file descriptors for long.
+/// How often unused connections are looked at, so that those that the other side has closed, or that nobody needs, do not hold file descriptors for long.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What was not used for that long is surplus, of which half goes at a look. The last one stays for `idle_timeout`.
+const SURPLUS_AFTER: Duration = Duration::from_secs(1);
 
 impl Connections {
     pub(super) fn new(address: RunnerAddress, tls: Option<Arc<ClientTls>>, limits: Limits, record: Arc<Record>) -> Self {
@@ -185,12 +189,14 @@ impl Connections {
         let is_useful = |(connection, since): &(Connection, Instant)| {
             since.elapsed() < self.limits.idle_timeout && connection.stream.seems_quiet()
         };
-        let (kept, useless): (Vec<_>, Vec<_>) = std::mem::take(&mut locked.kept).into_iter().partition(is_useful);
+        let (mut kept, useless): (Vec<_>, Vec<_>) = std::mem::take(&mut locked.kept).into_iter().partition(is_useful);
+        let unused = kept.iter().take_while(|(_, since)| since.elapsed() >= SURPLUS_AFTER).count();
+        let surplus: Vec<_> = kept.drain(..unused / 2).collect();
         locked.is_looked_after = !kept.is_empty();
         let is_left = locked.is_looked_after;
         locked.kept = kept.into();
         drop(locked);
-        drop(useless);
+        drop((useless, surplus));
         is_left
     }
 

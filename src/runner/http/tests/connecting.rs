@@ -120,6 +120,35 @@ async fn the_connection_used_last_is_used_first() {
 }
 
 #[tokio::test]
+async fn half_of_what_a_burst_has_left_goes_every_second_but_not_the_last() {
+    let (server, runner) = agent().await;
+    let (call, body) = (call(), held("x"));
+    let one = || attempt(&runner, &call, &body);
+    let (a, b, c, d, _peers) = tokio::join!(one(), one(), one(), one(), async {
+        let mut peers = Vec::new();
+        for _ in 0..4 {
+            peers.push(server.accept().await);
+        }
+        for peer in &mut peers {
+            peer.head().await;
+            peer.bytes(1).await;
+            peer.answer("200 OK", "", "hi").await;
+        }
+        peers
+    });
+    for ended in [a, b, c, d] {
+        text(answered(ended)).await;
+    }
+    assert_eq!(runner.view().idle_connections, 4);
+    tokio::time::pause();
+    for left in [2, 1, 1] {
+        // The look itself, and what it says it does after that.
+        tokio::time::sleep(Duration::from_millis(1_050)).await;
+        assert_eq!(runner.view().idle_connections, left);
+    }
+}
+
+#[tokio::test]
 async fn unused_connections_are_bounded_in_number_and_age() {
     for (max_idle_connections, idle_timeout) in [(0, Duration::from_secs(60)), (8, Duration::ZERO)] {
         let server = Server::start().await;
