@@ -16,6 +16,7 @@ use super::config::FrontConfig;
 use super::trailers::clean_trailers;
 use crate::http1::BodySyntaxError;
 use crate::runner::{BodyError, CallBody};
+use crate::server::BodyStoodStill;
 
 /// Why a body could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -24,8 +25,20 @@ pub(super) enum HoldError {
     TooLarge { limit: u64 },
     #[error("the body did not arrive within {0}")]
     TooSlow(String),
+    #[error(transparent)]
+    StoodStill(BodyStoodStill),
     #[error("the body broke off: {0}")]
     Broken(BodyError),
+}
+
+impl From<BodyError> for HoldError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge { limit } => Self::TooLarge { limit },
+            BodyError::Connection(cause) if cause.is::<BodyStoodStill>() => Self::StoodStill(BodyStoodStill),
+            other => Self::Broken(other),
+        }
+    }
 }
 
 /// What happened to a body that streams, seen from the side of the client.
@@ -47,11 +60,14 @@ pub(super) enum Fate {
     Broken,
     /// It is not framed as it was announced; its client may well be there.
     Malformed,
+    /// Nothing of it came for longer than allowed; its client may well be there.
+    StoodStill,
 }
 
 impl Fate {
     fn of(error: &BodyError) -> Self {
         match error {
+            BodyError::Connection(cause) if cause.is::<BodyStoodStill>() => Self::StoodStill,
             BodyError::Connection(cause) => match cause.downcast_ref() {
                 Some(BodySyntaxError::CutShort) | None => Self::Broken,
                 Some(BodySyntaxError::Chunk | BodySyntaxError::Extensions | BodySyntaxError::Trailers(_)) => Self::Malformed,
@@ -72,7 +88,8 @@ impl Upload {
             0 => Fate::Fine,
             1 => Fate::TooLarge,
             2 => Fate::Broken,
-            _ => Fate::Malformed,
+            3 => Fate::Malformed,
+            _ => Fate::StoodStill,
         }
     }
 
@@ -82,6 +99,7 @@ impl Upload {
             Fate::TooLarge => 1,
             Fate::Broken => 2,
             Fate::Malformed => 3,
+            Fate::StoodStill => 4,
         };
         self.fate.store(fate, Ordering::Release);
     }
@@ -164,8 +182,9 @@ where
                 Err(other) => frames.push_back(other),
             },
             Poll::Ready(Some(Err(error))) => {
-                upload.set_fate(Fate::Broken);
-                return Err(HoldError::Broken(BodyError::connection(error)));
+                let error = BodyError::connection(error);
+                upload.set_fate(Fate::of(&error));
+                return Err(error.into());
             }
             Poll::Ready(None) | Poll::Pending => {}
         }
@@ -183,11 +202,7 @@ where
     let reading = read_up_to(&mut body, held);
     let beginning = tokio::time::timeout(config.body_timeout, reading)
         .await
-        .map_err(|_| HoldError::TooSlow(crate::model::format_duration(config.body_timeout)))?
-        .map_err(|error| match error {
-            BodyError::TooLarge { limit } => HoldError::TooLarge { limit },
-            other => HoldError::Broken(other),
-        })?;
+        .map_err(|_| HoldError::TooSlow(crate::model::format_duration(config.body_timeout)))??;
     Ok(match beginning {
         Beginning::Whole(bytes) => CallBody::Held(bytes),
         Beginning::Part(frames) => CallBody::streaming(Resumed { frames, rest: body }.boxed_unsync()),

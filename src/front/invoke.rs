@@ -33,6 +33,7 @@ use crate::model::{Call, CallHead, CallKind, Outcome, TraceContext};
 use crate::placement::{GaveUp, NotPlaced, PlacedResult, Placement};
 use crate::protocol::{KnownField, KnownFields, Problem, headers, parse_traceparent, remove_hop_by_hop, remove_internal};
 use crate::runner::{AnswerBody, AnswerFacts, CallError};
+use crate::server::BodyStoodStill;
 use crate::telemetry::trace::SpanKind;
 use crate::telemetry::turn;
 use crate::tls::PeerIdentity;
@@ -135,6 +136,11 @@ impl<B> Arrived<B> {
 impl Refuse {
     fn new(outcome: Outcome, detail: impl Into<String>) -> Self {
         Self { outcome, detail: detail.into(), retry_after: None, status: None, challenge: None }
+    }
+
+    /// The body of a request did not come in time. The connection ends with this answer, as its framing is lost (RFC 9110 section 15.5.9).
+    fn body_too_slow(detail: impl Into<String>) -> Self {
+        Self { status: Some(StatusCode::REQUEST_TIMEOUT), ..Self::new(Outcome::BadRequest, detail) }
     }
 }
 
@@ -313,7 +319,8 @@ impl Front {
         record.holds(memory);
         let body = hold(body, talk, &shared.config, &record.upload).await.map_err(|error| match error {
             HoldError::TooLarge { .. } => Refuse::new(Outcome::BodyTooLarge, error.to_string()),
-            HoldError::TooSlow(_) | HoldError::Broken(_) => Refuse::new(Outcome::BadRequest, error.to_string()),
+            HoldError::TooSlow(_) | HoldError::StoodStill(_) => Refuse::body_too_slow(error.to_string()),
+            HoldError::Broken(_) => Refuse::new(Outcome::BadRequest, error.to_string()),
         })?;
         record.running();
         record.placed_by(shared.placement.placer_name(call.function.name()));
@@ -428,6 +435,7 @@ impl Front {
                 Refuse::new(Outcome::BodyTooLarge, format!("the body is longer than the {limit} bytes allowed"))
             }
             Fate::Broken => Refuse::new(Outcome::ClientGone, "the body broke off"),
+            Fate::StoodStill => Refuse::body_too_slow(BodyStoodStill.to_string()),
             Fate::Malformed => Refuse::new(Outcome::BadRequest, "the body is not framed as it was announced"),
         }
     }

@@ -68,7 +68,7 @@ where
             && length != BodyLength::UntilClose
             && !around.is_leaving()
             && !inside.is_read_closed
-            && !matches!(inside.reader(), Reader::NeverAsked | Reader::Broken);
+            && !matches!(inside.reader(), Reader::NeverAsked | Reader::Broken | Reader::StoodStill);
         if goes_on || tunnel.is_some() { Persistence::KeepAlive } else { Persistence::Close }
     };
     if matches!(head.status, StatusCode::NO_CONTENT) || head.status.is_informational() {
@@ -276,12 +276,14 @@ impl<'a> Patience<'a> {
                 }
             }
             Reader::Body { .. } => inside.wake_at_end_of_body(cx),
-            Reader::Nobody | Reader::NeverAsked | Reader::Broken if !inside.is_read_closed => match inside.poll_closed(cx) {
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(())) if self.around.rules.half_close == HalfClose::IsGone => return Poll::Ready(()),
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            },
-            Reader::Nobody | Reader::NeverAsked | Reader::Broken => {}
+            Reader::Nobody | Reader::NeverAsked | Reader::Broken | Reader::StoodStill if !inside.is_read_closed => {
+                match inside.poll_closed(cx) {
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(())) if self.around.rules.half_close == HalfClose::IsGone => return Poll::Ready(()),
+                    Poll::Ready(Ok(())) | Poll::Pending => {}
+                }
+            }
+            Reader::Nobody | Reader::NeverAsked | Reader::Broken | Reader::StoodStill => {}
         }
         while self.watch.poll_expired(cx).is_ready() {
             let now = Instant::now();
@@ -303,7 +305,7 @@ async fn finish_request(wire: &Wire) -> Result<(), ()> {
         let mut inside = wire.lock();
         match inside.reader() {
             Reader::Nobody => Poll::Ready(Ok(())),
-            Reader::NeverAsked | Reader::Broken => Poll::Ready(Err(())),
+            Reader::NeverAsked | Reader::Broken | Reader::StoodStill => Poll::Ready(Err(())),
             Reader::Abandoned => inside.poll_rest(cx, &mut rest).map_err(drop),
             Reader::Body { .. } => {
                 inside.wake_at_end_of_body(cx);

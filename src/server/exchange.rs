@@ -174,7 +174,7 @@ impl<'a> Client<'a> {
     fn poll_gone(&mut self, inside: &mut Inside, cx: &mut Context<'_>) -> Poll<()> {
         if self.state == State::Open {
             match inside.reader() {
-                Reader::Nobody | Reader::Broken | Reader::NeverAsked => match inside.poll_closed(cx) {
+                Reader::Nobody | Reader::Broken | Reader::StoodStill | Reader::NeverAsked => match inside.poll_closed(cx) {
                     Poll::Ready(Err(_)) => return Poll::Ready(()),
                     Poll::Ready(Ok(())) if self.around.rules.half_close == HalfClose::IsGone => return Poll::Ready(()),
                     Poll::Ready(Ok(())) => {
@@ -210,7 +210,7 @@ impl<'a> Client<'a> {
             State::Open => {
                 let read = inside.body_progress();
                 if inside.is_starved() && read == self.read {
-                    inside.give_up_body();
+                    inside.body_stands_still();
                 }
                 self.read = read;
                 self.watch.set(self.until.min(now + self.around.rules.limits.body_timeout));

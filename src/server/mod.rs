@@ -36,7 +36,7 @@ pub use accept::{Listening, Peer, serve};
 pub use bind::{BindError, Sharing, bind};
 pub use limits::{Admitted, ConnectionLimits, Exposure};
 pub use passed::{PassedError, PassedSockets};
-pub use request_body::{RequestBody, RequestBodyError};
+pub use request_body::{BodyStoodStill, RequestBody, RequestBodyError};
 pub use server::{Draining, HalfClose, Refuse, Server};
 pub(crate) use watch::Watch;
 pub use workers::{Workers, current_worker, highest_worker};

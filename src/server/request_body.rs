@@ -39,10 +39,10 @@ struct Stream {
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-/// The body stood still for longer than allowed.
-#[derive(Debug, thiserror::Error)]
+/// Nothing of a body came for longer than allowed. Whoever reads it can tell by the type that its client may well be there, and wait for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("nothing of the body came for longer than allowed")]
-struct StoodStill;
+pub struct BodyStoodStill;
 
 impl Stream {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
@@ -52,7 +52,7 @@ impl Stream {
         }
         let longest = self.longest;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(longest)));
-        timer.as_mut().poll(cx).map(|()| Some(Err(StoodStill.into())))
+        timer.as_mut().poll(cx).map(|()| Some(Err(BodyStoodStill.into())))
     }
 }
 
@@ -84,6 +84,7 @@ impl Body for RequestBody {
             // Whoever reads can tell a malformed body from a lost connection by the type.
             Kind::Streamed(body) => body.poll_frame(cx).map_err(|error| match error {
                 BodyReadError::Broken(syntax) => syntax.into(),
+                BodyReadError::StoodStill => BodyStoodStill.into(),
                 other => other.into(),
             }),
             Kind::Stream(body) => body.poll_frame(cx),

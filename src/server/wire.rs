@@ -35,7 +35,7 @@ pub(super) struct Inside {
     connection: Option<Waker>,
     /// Who waits for more of the body, if somebody does.
     starved: Option<Waker>,
-    /// Bytes of bodies that were read.
+    /// Bytes of the body that were read.
     body_read: u64,
     /// The client has sent all it will.
     pub(super) is_read_closed: bool,
@@ -57,6 +57,8 @@ pub(super) enum Reader {
     NeverAsked,
     /// It broke.
     Broken,
+    /// It stood still for longer than allowed.
+    StoodStill,
 }
 
 /// How much is read at once through the memory of the thread.
@@ -132,6 +134,7 @@ impl Inside {
     /// Begins with the body of a request; what is there of it may be all: then it is returned.
     pub(super) fn begin_body(&mut self, length: BodyLength, is_waited_for: bool) -> Option<Bytes> {
         self.decoder = BodyDecoder::new(length);
+        self.body_read = 0;
         if let BodyLength::Known(length) = length
             && let Ok(length) = usize::try_from(length)
             && length <= self.read.len()
@@ -183,6 +186,7 @@ impl Inside {
             }
             Reader::NeverAsked => return self.broken(BodyReadError::NotAskedFor),
             Reader::Broken => return Poll::Ready(Some(Err(BodyReadError::Broken(BodySyntaxError::CutShort)))),
+            Reader::StoodStill => return Poll::Ready(Some(Err(BodyReadError::StoodStill))),
             Reader::Nobody | Reader::Abandoned => return Poll::Ready(None),
         }
         self.starved = None;
@@ -228,7 +232,7 @@ impl Inside {
         self.noted(read)
     }
 
-    /// Bytes of bodies that were read so far.
+    /// Bytes of the body that were read so far.
     pub(super) const fn body_progress(&self) -> u64 {
         self.body_read
     }
@@ -238,9 +242,14 @@ impl Inside {
         matches!(self.reader, Reader::Body { .. }) && self.starved.is_some()
     }
 
-    /// No more of the body is read: who waits for it gets an error.
-    pub(super) fn give_up_body(&mut self) {
+    /// No more of the body is read.
+    pub(super) const fn give_up_body(&mut self) {
         self.reader = Reader::Broken;
+    }
+
+    /// No more of the body is read, since nothing of it comes: who waits for it gets an error that says so.
+    pub(super) fn body_stands_still(&mut self) {
+        self.reader = Reader::StoodStill;
         if let Some(starved) = self.starved.take() {
             starved.wake();
         }
@@ -322,6 +331,9 @@ pub(super) enum BodyReadError {
     /// It is not framed as announced, or broke off.
     #[error("{0}")]
     Broken(BodySyntaxError),
+    /// Nothing of it came for longer than allowed.
+    #[error("nothing of the body came for longer than allowed")]
+    StoodStill,
     /// It was asked for after the answer had begun, and the client had waited to be asked.
     #[error("the client was never asked to send it")]
     NotAskedFor,
