@@ -35,7 +35,7 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Removes the headers that only runpool itself may write, so that neither a client nor a function can forge them.
+/// Removes the headers that only runpool itself may write, and those that look like them to a worker, so that neither a client nor a function can forge them.
 pub fn remove_internal(headers: &mut HeaderMap) {
     if KnownFields::of(headers).has_any(KnownFields::INTERNAL) {
         remove_those_of(headers, KnownFields::INTERNAL);
@@ -90,5 +90,18 @@ mod tests {
             headers(&[("runpool-refused", "busy"), ("runpool-function", "x"), ("retry-after-ms", "1"), ("retry-after", "1")]);
         remove_internal(&mut map);
         assert_eq!(map.len(), 1);
+    }
+
+    #[test]
+    fn underscores_forge_nothing_either() {
+        let mut map = headers(&[
+            ("x_forwarded_for", "10.0.0.1"),
+            ("runpool_function", "x"),
+            ("runpool-call_id", "x"),
+            ("content_length", "7"),
+            ("my_field", "stays"),
+        ]);
+        remove_internal(&mut map);
+        assert_eq!(map.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["my_field"]);
     }
 }

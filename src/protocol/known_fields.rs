@@ -36,6 +36,8 @@ pub enum KnownField {
     Traceparent,
     Trailer,
     TransferEncoding,
+    /// All that are another of these once underscores are taken for hyphens.
+    Underscored,
     Upgrade,
     Via,
     XForwardedFor,
@@ -77,6 +79,7 @@ impl KnownField {
             (18, "proxy-authenticate") => Self::ProxyAuthenticate,
             (19, "proxy-authorization") => Self::ProxyAuthorization,
             (_, name) if name.starts_with(INTERNAL_PREFIX) => Self::Runpool,
+            (_, name) if name.contains('_') && Self::of(&name.replace('_', "-")).is_some() => Self::Underscored,
             _ => return None,
         })
     }
@@ -102,8 +105,9 @@ impl KnownFields {
         Known::Http2Settings,
     ]);
 
-    /// Those that only runpool itself may write.
-    pub const INTERNAL: Self = Self::these(&[Known::Runpool, Known::RetryAfterMs]);
+    /// Those that only runpool itself may write, and those that a worker which takes its headers as variables cannot tell from fields that mean
+    /// something (RFC 3875 section 4.1.18: `X_Forwarded_For` and `X-Forwarded-For` are both `HTTP_X_FORWARDED_FOR`).
+    pub const INTERNAL: Self = Self::these(&[Known::Runpool, Known::RetryAfterMs, Known::Underscored]);
 
     /// These.
     pub const fn these(fields: &[KnownField]) -> Self {
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn the_fields_that_a_head_has_are_known_and_no_others() {
-        let names = ["host", "x-request-id", "runpool-hint", "x-other", "te", "x-forwarded-hosts"];
+        let names = ["host", "x-request-id", "runpool-hint", "x-other", "te", "x-forwarded-hosts", "my_field"];
         let headers: HeaderMap =
             names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect();
         let known = KnownFields::of(&headers);

@@ -50,6 +50,10 @@ fn a_client_cannot_say_who_it_is() {
         forged("a host", "x-forwarded-host: evil\r\n"),
         forged("all of them", "x-forwarded-for: 9.9.9.9\r\nx-forwarded-proto: evil\r\nx-forwarded-host: evil\r\n"),
         forged("Forwarded", "forwarded: for=9.9.9.9;host=evil;proto=https\r\n"),
+        forged(
+            "names with underscores, which are the same to a worker that takes them as variables",
+            "x_forwarded_for: 9.9.9.9\r\nX_Forwarded-Host: evil\r\n",
+        ),
         forged("names in capitals", "X-FORWARDED-FOR: 9.9.9.9\r\nFORWARDED: for=9.9.9.9\r\n"),
     ]);
 }
