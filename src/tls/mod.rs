@@ -21,6 +21,8 @@ mod reload;
 mod server;
 mod stream;
 #[cfg(test)]
+pub(crate) mod test_ca;
+#[cfg(test)]
 mod tests;
 
 pub use client::{ClientTls, ConnectError};

@@ -3,60 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
+use super::test_ca::TestCa;
 use super::*;
 use crate::telemetry::metrics::{Metrics, MetricsConfig};
-
-struct TestCa {
-    directory: tempfile::TempDir,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl TestCa {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
-        Self { directory, issuer: Issuer::new(params, key) }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Writes `{file}.pem` and `{file}.key`, for the DNS name and common name `name`.
-    fn issue(&self, file: &str, name: &str) {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        std::fs::write(self.file(&format!("{file}.pem")), certificate.pem()).unwrap();
-        std::fs::write(self.file(&format!("{file}.key")), key.serialize_pem()).unwrap();
-    }
-
-    fn server(&self, asked: ClientCertificates) -> ServerTlsConfig {
-        ServerTlsConfig {
-            certificate: Some(self.file("server.pem")),
-            key: Some(self.file("server.key")),
-            client_ca: (asked != ClientCertificates::None).then(|| self.file("ca.pem")),
-            client_certificates: asked,
-            ..ServerTlsConfig::default()
-        }
-    }
-
-    fn client(&self, own: Option<&str>) -> ClientTlsConfig {
-        ClientTlsConfig {
-            ca: Some(self.file("ca.pem")),
-            certificate: own.map(|own| self.file(&format!("{own}.pem"))),
-            key: own.map(|own| self.file(&format!("{own}.key"))),
-            server_name: None,
-        }
-    }
-}
 
 fn server(config: &ServerTlsConfig) -> Arc<ServerTls> {
     let mut metrics = Metrics::new(&MetricsConfig::default());
@@ -108,6 +59,27 @@ async fn both_ends_verify_each_other() {
     assert!(other_name.contains("ertificate"), "{other_name}");
     let named = client(&ClientTlsConfig { server_name: Some("runner.example".into()), ..ca.client(Some("own")) });
     assert!(meet(&mutual, &named, "10.0.0.1").await.is_ok());
+}
+
+#[tokio::test]
+async fn only_those_whom_the_listener_names_come_in() {
+    let ca = TestCa::new();
+    ca.issue("server", "runner.example");
+    ca.issue("balancer", "balancer.example");
+    ca.issue("shop", "shop.example");
+    let named = |asked| ServerTlsConfig { identities: vec!["cn:a".into(), "dns:balancer.example".into()], ..ca.server(asked) };
+    for asked in [ClientCertificates::Required, ClientCertificates::Optional] {
+        let server = server(&named(asked));
+        assert!(meet(&server, &client(&ca.client(Some("balancer"))), "runner.example").await.is_ok());
+        let refused = meet(&server, &client(&ca.client(Some("shop"))), "runner.example").await.unwrap_err();
+        assert_eq!(refused, "the client's certificate is of none of `identities`");
+        let without = meet(&server, &client(&ca.client(None)), "runner.example").await;
+        assert_eq!(without.is_ok(), asked == ClientCertificates::Optional, "{without:?}");
+    }
+    let invalid = |config: ServerTlsConfig| config.validate().into_iter().map(|value| value.key).collect::<Vec<_>>();
+    assert_eq!(invalid(named(ClientCertificates::None)), ["identities"]);
+    let wrong = ServerTlsConfig { identities: vec!["balancer".into()], ..ca.server(ClientCertificates::Required) };
+    assert_eq!(invalid(wrong), ["identities[0]"]);
 }
 
 #[tokio::test]
@@ -176,7 +148,7 @@ fn files_that_cannot_be_used_are_told_with_what_was_expected() {
         };
         let metrics = TlsMetrics::declare(&mut Metrics::new(&MetricsConfig::default()));
         let text = ServerTls::load("front", &config, &metrics).unwrap_err().to_string();
-        text.replace(&format!("{}/", ca.directory.path().display()), "")
+        text.replace(&ca.file("").display().to_string(), "")
     };
     let certificate = "expected certificates in PEM, `-----BEGIN CERTIFICATE-----`";
     let key = "expected one private key in PEM without a passphrase, `-----BEGIN PRIVATE KEY-----`";

@@ -7,6 +7,7 @@ mod connecting;
 mod counting;
 mod crowd;
 mod early;
+mod encrypted;
 mod http2;
 mod large_bodies;
 mod plain;
