@@ -342,6 +342,11 @@ fn check_tells_each_kind_of_mistake_with_the_place_the_key_the_value_and_what_wa
             "[[function]]\nname = \"f\"\n[[function]]\nname = \"g\"\ntimeout = \"5 parsecs\"",
             ":5: function[g].timeout = \"5 parsecs\": expected whole numbers with a unit, such as \"10ms\", \"30s\", \"5m\" or \"1h30m\"",
         ),
+        (
+            "[[function]]\nname = \"f\"\ncommand = [\"cat\"]\n[[route]]\npath = \"/\"\nfunction = \"f\"\nupgrade = [\"h2c\"]",
+            ":7: route[/].upgrade[0] = \"h2c\": expected a protocol that is not HTTP, such as \"websocket\": a switch to HTTP/2 no longer exists \
+             (RFC 9113, section 3.1), and would lead past access and limits",
+        ),
     ] {
         let file = file_with(directory.path(), content);
         let output = run(&["check", &file]);
@@ -363,6 +368,28 @@ fn check_tells_each_kind_of_mistake_with_the_place_the_key_the_value_and_what_wa
     let place = format!("\n  {}: could not read the file: No such file or directory", missing.display());
     assert!(text(&output.stderr).contains(&place), "{}", text(&output.stderr));
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn check_opens_the_files_that_the_role_will_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = |table: &str| format!("[{table}.tls]\ncertificate = \"none.pem\"\nkey = \"none.key\"\n");
+    let function = "[[function]]\nname = \"f\"\ncommand = [\"cat\"]\n";
+    let none = directory.path().join("none.pem");
+    for (role, table) in [("lb", "front"), ("up", "admin"), ("runner", "runner")] {
+        let file = file_with(directory.path(), &format!("{}[pool]\nrunners = [\"127.0.0.1:1\"]\n{function}", listener(table)));
+        let output = run(&["check", &file, "--role", role]);
+        let expected = format!(
+            "error: {table}.tls: could not read the certificate in {}: No such file or directory (os error 2)\n",
+            none.display()
+        );
+        assert!(text(&output.stderr).contains(&expected), "{}", text(&output.stderr));
+        assert_eq!(output.status.code(), Some(1));
+    }
+    let file =
+        file_with(directory.path(), &format!("[pool]\nrunners = [\"127.0.0.1:1\"]\n[pool.tls]\nca = \"none.pem\"\n{function}"));
+    let output = run(&["check", &file]);
+    assert!(text(&output.stderr).starts_with("error: pool.tls: could not read the "), "{}", text(&output.stderr));
 }
 
 #[test]

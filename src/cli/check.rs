@@ -3,15 +3,17 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::arguments::{self, ConfigArguments};
 use super::output;
 use crate::config::{Config, Loaded, Origin, Role, Sources};
+use crate::tls::{ClientTls, ServerTls};
 
 /// Check a configuration without starting anything
 ///
-/// Tells everything that is wrong with it: file and line, key, value, what was expected.
+/// Tells everything that is wrong with it: file and line, key, value, what was expected. Opens the certificates and keys that it names.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  runpool check runpool.toml\n  runpool check --config runpool.toml --role lb")]
 pub(super) struct CheckCommand {
@@ -67,6 +69,7 @@ impl CheckCommand {
         }
         let sources = self.role.complete(sources);
         let loaded = arguments::load(&sources)?;
+        tls_files(&loaded.config, sources.role)?;
         let name = loaded.file().map_or_else(|| without_file(&loaded).to_owned(), |file| file.display().to_string());
         let role = match sources.role {
             Role::Any => "every role",
@@ -77,6 +80,17 @@ impl CheckCommand {
         output::print(format!("{name}: ok for {role}\n"))?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Opens the certificates and keys that the role will open.
+fn tls_files(config: &Config, role: Role) -> anyhow::Result<()> {
+    if role == Role::Runner {
+        ServerTls::check(&config.runner.tls).context("runner.tls")?;
+        return ClientTls::check(&config.runner.register.tls).context("runner.register.tls");
+    }
+    ServerTls::check(&config.front.tls).context("front.tls")?;
+    ServerTls::check(&config.admin.tls).context("admin.tls")?;
+    ClientTls::check(&config.pool.tls).context("pool.tls")
 }
 
 /// What was checked, so that nobody takes it for a file that was not found.

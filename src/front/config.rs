@@ -216,8 +216,21 @@ impl RouteConfig {
         if self.host.as_deref().is_some_and(|host| !is_host(host)) {
             invalid.push(InvalidValue::new("host", "a host name without scheme, port and path, such as \"shop.example\""));
         }
+        for (index, protocol) in self.upgrade.iter().enumerate() {
+            if !is_protocol_to_switch_to(protocol) {
+                let expected = "a protocol that is not HTTP, such as \"websocket\": a switch to HTTP/2 no longer exists (RFC 9113, section 3.1), and would lead past access and limits";
+                invalid.push(InvalidValue::new(format!("upgrade[{index}]"), expected));
+            }
+        }
         invalid
     }
+}
+
+/// Whether `text` is a protocol with or without a version (RFC 9110, section 7.8), and none of HTTP's.
+fn is_protocol_to_switch_to(text: &str) -> bool {
+    let is_token = |part: &str| http::HeaderName::from_bytes(part.as_bytes()).is_ok();
+    let name = text.split('/').next().unwrap_or_default();
+    text.splitn(2, '/').all(is_token) && !["http", "h2", "h2c", "h3"].contains(&name.to_ascii_lowercase().as_str())
 }
 
 /// `[shutdown]`: how long ending may take.
@@ -314,6 +327,13 @@ mod tests {
         }
         for host in ["", "http://shop", "shop:80", "a b"] {
             assert_eq!(keys(route(Some(host), "/").validate()), ["host"], "{host}");
+        }
+        let switching = |protocol: &str| RouteConfig { upgrade: vec!["a/1".into(), protocol.into()], ..route(None, "/") };
+        for protocol in ["websocket", "WebSocket", "tls/1.0"] {
+            assert_eq!(switching(protocol).validate(), [], "{protocol}");
+        }
+        for protocol in ["h2c", "HTTP/2.0", "", "a b", "a/b/c", "websocket, h2c"] {
+            assert_eq!(keys(switching(protocol).validate()), ["upgrade[1]"], "{protocol}");
         }
     }
 }

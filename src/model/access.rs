@@ -54,8 +54,8 @@ impl RateLimit {
 const IDENTITY_EXPECTED: &str =
     "one of \"spiffe://domain/path\", \"dns:name\" and \"cn:common name\", as the certificate of a caller has it";
 
-/// What is wrong with a list of identities.
-pub(super) fn validate_identities(identities: &[String]) -> Vec<InvalidValue> {
+/// What is wrong with a list of identities, which stands at the key `identities`.
+pub fn validate_identities(identities: &[String]) -> Vec<InvalidValue> {
     let is_identity = |text: &String| {
         let kinds = ["spiffe://", "dns:", "cn:"];
         kinds.iter().any(|kind| text.strip_prefix(kind).is_some_and(|name| !name.is_empty()))

@@ -17,7 +17,7 @@ mod outcome;
 mod rfc3339;
 mod time;
 
-pub use access::{Access, RateLimit};
+pub use access::{Access, RateLimit, validate_identities};
 pub use backoff::Backoff;
 pub use byte_size::ByteSize;
 pub use call::{Call, CallHead, CallKind, Intent, TraceContext};

@@ -63,6 +63,14 @@ impl ClientTls {
         })))
     }
 
+    /// Whether TLS can be had as configured: reads the files, and keeps nothing.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn check(config: &ClientTlsConfig) -> Result<(), TlsFileError> {
+        config.ca.as_deref().map_or(Ok(()), |ca| make(config, ca).map(drop))
+    }
+
     /// What rustls makes connections with, as of now. For clients that make their connections by themselves.
     pub fn current(&self) -> Arc<ClientConfig> {
         self.current.load_full()

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{InvalidValue, human_duration};
+use super::identity::PeerIdentity;
+use crate::model::{InvalidValue, human_duration, validate_identities};
 
 /// Whether clients of a listener have to show a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct ServerTlsConfig {
     pub client_ca: Option<PathBuf>,
     /// Whether clients have to show a certificate.
     pub client_certificates: ClientCertificates,
+    /// Whose certificates come in: `spiffe://…`, `dns:…`, `cn:…`; every one that `client_ca` signed if absent.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<String>,
     /// How long a handshake may take.
     #[serde(with = "human_duration")]
     pub handshake_timeout: Duration,
@@ -47,6 +51,7 @@ impl Default for ServerTlsConfig {
             key: None,
             client_ca: None,
             client_certificates: ClientCertificates::None,
+            identities: Vec::new(),
             handshake_timeout: Duration::from_secs(5),
         }
     }
@@ -63,7 +68,12 @@ impl ServerTlsConfig {
         self.is_on() && matches!(self.client_certificates, ClientCertificates::Required)
     }
 
-    /// The values that cannot be used. What is in the files is not looked at.
+    /// Whether the owner of a certificate that was checked may come in.
+    pub(super) fn admits(&self, identity: &PeerIdentity) -> bool {
+        self.identities.is_empty() || self.identities.iter().any(|name| identity.is(name))
+    }
+
+    /// The values that cannot be used. What is in the files is not looked at ([`super::ServerTls::check`] does).
     pub fn validate(&self) -> Vec<InvalidValue> {
         let mut invalid = both("certificate", self.certificate.as_deref(), "key", self.key.as_deref());
         match (&self.client_ca, self.client_certificates) {
@@ -82,6 +92,11 @@ impl ServerTlsConfig {
             invalid
                 .push(InvalidValue::new("client_certificates", "certificate and key beside it, since there is no TLS without"));
         }
+        if !self.identities.is_empty() && self.client_certificates == ClientCertificates::None {
+            let expected = "client_certificates = \"required\" or \"optional\" beside it, as nobody is asked for a certificate";
+            invalid.push(InvalidValue::new("identities", expected));
+        }
+        invalid.extend(validate_identities(&self.identities));
         if self.handshake_timeout.is_zero() {
             invalid.push(InvalidValue::new("handshake_timeout", "more than 0s"));
         }
@@ -113,7 +128,7 @@ impl ClientTlsConfig {
         self.ca.is_some()
     }
 
-    /// The values that cannot be used. What is in the files is not looked at.
+    /// The values that cannot be used. What is in the files is not looked at ([`super::ClientTls::check`] does).
     pub fn validate(&self) -> Vec<InvalidValue> {
         let mut invalid = both("certificate", self.certificate.as_deref(), "key", self.key.as_deref());
         if !self.is_on() && (self.certificate.is_some() || self.server_name.is_some()) {

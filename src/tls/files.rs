@@ -11,14 +11,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 #[derive(Debug, thiserror::Error)]
 pub enum TlsFileError {
     /// It could not be read.
-    #[error("could not read the {what} in {}: {source}", file.display())]
+    #[error("could not read the {what} in {}: {reason}", file.display())]
     Unreadable {
         /// What it should hold.
         what: &'static str,
         /// Which file.
         file: PathBuf,
         /// What the operating system said.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// It is something else, or broken. What is in it is not repeated: it may be a key.
     #[error("{}: expected {expected}; {found}", file.display())]
@@ -64,7 +64,7 @@ pub(super) struct OwnCertificate {
 
 /// The bytes of a file.
 pub(super) fn read(file: &Path, what: &'static str) -> Result<Vec<u8>, TlsFileError> {
-    let unreadable = |source| TlsFileError::Unreadable { what, file: file.to_owned(), source };
+    let unreadable = |reason| TlsFileError::Unreadable { what, file: file.to_owned(), reason };
     let length = std::fs::metadata(file).map_err(unreadable)?.len();
     if length > MAX_FILE {
         return Err(unreadable(std::io::Error::other(format!("it has {length} bytes, of at most {MAX_FILE}"))));

@@ -21,6 +21,8 @@ pub(super) enum HandshakeResult {
     NoCertificate,
     /// The other end's certificate is wrong: unknown root, other name, expired.
     BadCertificate,
+    /// The other end's certificate is right, and of nobody who may come in.
+    NotAdmitted,
     /// The other end gave up, and said so.
     Refused,
     /// There is no version or cipher that both ends know.
@@ -36,6 +38,7 @@ impl HandshakeResult {
             Self::TimedOut => "timed_out",
             Self::NoCertificate => "no_certificate",
             Self::BadCertificate => "bad_certificate",
+            Self::NotAdmitted => "not_admitted",
             Self::Refused => "refused",
             Self::NothingInCommon => "nothing_in_common",
             Self::Broken => "broken",
@@ -60,7 +63,7 @@ impl TlsMetrics {
         Self {
             handshakes: metrics.counter(
                 "tls_handshakes",
-                "TLS handshakes by use (front, admin, runner; pool, register) and result (ok, timed_out, no_certificate, bad_certificate, refused, nothing_in_common, broken)",
+                "TLS handshakes by use (front, admin, runner; pool, register) and result (ok, timed_out, no_certificate, bad_certificate, not_admitted, refused, nothing_in_common, broken)",
             ),
             expiry: metrics.gauge(
                 "tls_certificate_expiry_timestamp_seconds",

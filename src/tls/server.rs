@@ -41,6 +41,9 @@ pub enum HandshakeError {
     /// The client, or what it showed, would not do.
     #[error("the TLS handshake failed: {0}")]
     Failed(#[source] std::io::Error),
+    /// The client's certificate is right, and that of somebody whom the configuration does not name.
+    #[error("the client's certificate is of none of `identities`")]
+    NotAdmitted,
 }
 
 /// What is offered, the best first (RFC 7301).
@@ -66,6 +69,15 @@ impl ServerTls {
         })))
     }
 
+    /// Whether TLS can be had as configured: reads the files, and keeps nothing.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn check(config: &ServerTlsConfig) -> Result<(), TlsFileError> {
+        let (Some(certificate), Some(key)) = (&config.certificate, &config.key) else { return Ok(()) };
+        make(config, certificate, key).map(drop)
+    }
+
     /// Makes a TLS connection of an accepted one, and says whose certificate it saw. Dropping the future ends the connection.
     ///
     /// # Errors
@@ -78,8 +90,12 @@ impl ServerTls {
         let handshake = TlsAcceptor::from(self.current.load_full()).accept(stream);
         match timeout(limit, handshake).await {
             Ok(Ok(stream)) => {
-                self.metrics.ended(self.name, HandshakeResult::Ok);
                 let identity = PeerIdentity::of_chain(stream.get_ref().1.peer_certificates());
+                if identity.as_ref().is_some_and(|identity| !self.config.admits(identity)) {
+                    self.metrics.ended(self.name, HandshakeResult::NotAdmitted);
+                    return Err(HandshakeError::NotAdmitted);
+                }
+                self.metrics.ended(self.name, HandshakeResult::Ok);
                 Ok((stream, identity))
             }
             Ok(Err(error)) => {
