@@ -63,7 +63,7 @@ where
     pub(super) fn ends(&mut self, call: usize, runner: u32, now: u64) {
         let state = self.calls[call];
         let model = &mut self.runners[runner as usize];
-        let news = model.news(state.call.function, state.balancer);
+        let news = model.news_of_end(state.call.function, state.balancer, now);
         let lent = model.finish(call, now);
         self.queue.add(now + self.half_trip, Happening::Answer { call, start: state.start, news });
         self.lend(runner, lent, now);

@@ -264,6 +264,15 @@ impl ModelRunner {
         if self.on_full == OnFull::Queue { Vec::new() } else { self.slots.leave(now) }
     }
 
+    /// The same for an answer: the slot of the call that it ends is counted, and once more if it is somebody else's from now on.
+    pub(super) fn news_of_end(&mut self, function: u32, balancer: u32, now: u64) -> RunnerNews {
+        let mut news = self.news(function, balancer);
+        if let Some(load) = &mut news.load && self.on_full == OnFull::Refuse && self.slots.is_promised(now) {
+            load.in_flight += 1;
+        }
+        news
+    }
+
     /// When a call ends next on shared cores.
     pub(super) fn next_shared_end(&self) -> Option<u64> {
         self.cores.as_ref().and_then(SharedCores::next_end)
@@ -279,7 +288,9 @@ impl ModelRunner {
         if self.health == Health::Down {
             return RunnerNews::default();
         }
-        let load = LoadReport { in_flight: self.in_flight(), slots: self.model.slots, warm: self.workers.idle(function) };
+        // Lent slots are not to be had.
+        let taken = self.in_flight() + self.slots.lent();
+        let load = LoadReport { in_flight: taken, slots: self.model.slots, warm: self.workers.idle(function) };
         let mut lost_warm: Vec<(FunctionNumber, u32)> = Vec::new();
         let told = &mut self.told_losses[balancer as usize];
         for function in self.workers.lost_since(*told) {

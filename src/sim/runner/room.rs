@@ -59,9 +59,7 @@ impl Slots {
 
     /// A call left its slot. Answers whom a slot is lent to because of it.
     pub(super) fn leave(&mut self, now: u64) -> Vec<u32> {
-        let is_patience_over =
-            self.waiting.front().is_some_and(|(_, since)| now.saturating_sub(*since) >= self.times.patience_ns);
-        self.set_free(if is_patience_over { now } else { now + self.times.grace_ns });
+        self.set_free(if self.is_promised(now) { now } else { now + self.times.grace_ns });
         self.serve(now)
     }
 
@@ -88,6 +86,16 @@ impl Slots {
     /// Who waits.
     pub(super) fn waiting(&self) -> impl Iterator<Item = u32> {
         self.waiting.iter().map(|(balancer, _)| *balancer)
+    }
+
+    /// Slots that are lent. A lease that is over counts until somebody looks, as an agent's does.
+    pub(super) fn lent(&self) -> u32 {
+        u32::try_from(self.lent.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a slot that is left now is lent at once.
+    pub(super) fn is_promised(&self, now: u64) -> bool {
+        self.waiting.front().is_some_and(|(_, since)| now.saturating_sub(*since) >= self.times.patience_ns)
     }
 
     /// When [`Slots::tick`] would do something; never while nobody waits.
