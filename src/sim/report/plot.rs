@@ -30,7 +30,10 @@ pub(super) struct Point {
     pub(super) half_width: f64,
 }
 
-const SIZE: (u32, u32) = (620, 420);
+const SIZE: (u32, u32) = (740, 420);
+
+/// Where the names of the curves begin, beside the plot: on it they would hide what they name.
+const LEGEND_AT: u32 = 610;
 
 /// Colours that people with any kind of colour vision tell apart (Okabe and Ito), then some more.
 const COLOURS: [RGBColor; 12] = [
@@ -79,7 +82,8 @@ impl Panel {
     {
         let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
         root.fill(&WHITE)?;
-        let mut chart = ChartBuilder::on(&root)
+        let (plot, legend) = root.split_horizontally(LEGEND_AT);
+        let mut chart = ChartBuilder::on(&plot)
             .caption(self.title, ("sans-serif", 17))
             .margin(8)
             .x_label_area_size(36)
@@ -89,16 +93,15 @@ impl Panel {
         for (index, curve) in self.curves.iter().enumerate() {
             let colour = COLOURS[index % COLOURS.len()];
             let at = |point: &Point| (point.x, point.y.max(bottom));
-            chart
-                .draw_series(LineSeries::new(curve.points.iter().map(at), colour.stroke_width(2)))?
-                .label(curve.name.clone())
-                .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], colour.stroke_width(2)));
+            chart.draw_series(LineSeries::new(curve.points.iter().map(at), colour.stroke_width(2)))?;
+            let y = 50 + 20 * i32::try_from(index)?;
+            legend.draw(&PathElement::new([(4, y), (20, y)], colour.stroke_width(2)))?;
+            legend.draw(&Text::new(curve.name.clone(), (26, y - 6), ("sans-serif", 13)))?;
             chart.draw_series(curve.points.iter().map(|point| {
                 let low = (point.y - point.half_width).max(bottom);
                 ErrorBar::new_vertical(point.x, low, point.y.max(bottom), point.y + point.half_width, colour.filled(), 7)
             }))?;
         }
-        chart.configure_series_labels().position(SeriesLabelPosition::UpperLeft).background_style(WHITE.mix(0.8)).draw()?;
         root.present()?;
         Ok(())
     }
