@@ -287,6 +287,16 @@ impl PlacingLoop {
         }
     }
 
+    /// Takes a call out, and gives back the memory that a burst of calls has needed.
+    fn forget(&mut self, call: CallNumber) -> Option<CallState> {
+        const KEPT: usize = 1_024;
+        let state = self.calls.remove(&call);
+        if self.calls.capacity() > KEPT && self.calls.len() < self.calls.capacity() / 8 {
+            self.calls.shrink_to(self.calls.len() * 2);
+        }
+        state
+    }
+
     /// Asks the placer, and does what it says. `position` is where the call waits if it has to.
     fn place(&mut self, call: CallNumber, position: Position, now: Moment, steps: &mut Vec<Step>) {
         let Some(state) = self.calls.get(&call) else { return };
@@ -320,7 +330,7 @@ impl PlacingLoop {
             }
             Decision::Try(..) | Decision::Park => self.park(call, position, now, steps),
             Decision::Reject => {
-                self.calls.remove(&call);
+                self.forget(call);
                 steps.push(Step::GiveUp { call, why: GaveUp::Rejected, retry_after: self.queue.drains_in() });
             }
         }
@@ -360,12 +370,12 @@ impl PlacingLoop {
             && now + turn + self.view.function(function).service().unwrap_or_default() > deadline
             && !self.queue.is_empty()
         {
-            self.calls.remove(&call);
+            self.forget(call);
             return steps.push(Step::GiveUp { call, why: GaveUp::DeadlineUnreachable, retry_after: Some(turn) });
         }
         let waiting = Waiting { call, since: state.arrived };
         if self.queue.push(function, waiting, state.bytes, position).is_err() {
-            self.calls.remove(&call);
+            self.forget(call);
             return steps.push(Step::GiveUp { call, why: GaveUp::QueueFull, retry_after: self.queue.drains_in() });
         }
         state.stage = Stage::Waiting(now);
@@ -460,7 +470,7 @@ impl PlacingLoop {
         if start.is_none() {
             self.forget_start(call, &hold);
         }
-        self.calls.remove(&call);
+        self.forget(call);
         if self.view.life(hold.runner) != hold.life {
             return self.view.ended_elsewhere(function);
         }
@@ -504,7 +514,7 @@ impl PlacingLoop {
     }
 
     fn forget_waiting(&mut self, call: CallNumber) {
-        let Some(state) = self.calls.remove(&call) else { return };
+        let Some(state) = self.forget(call) else { return };
         if let Stage::Waiting(_) = state.stage {
             self.alarms.remove(&(state.give_up_at(), Alarm::GiveUp(call)));
             self.queue.remove(state.function, call, state.bytes);
