@@ -310,7 +310,11 @@ impl Front {
             Begun::Call(call, talk) => (call, talk),
             Begun::IsForUs => return Ok((nothing_to_say(), Outcome::Ok)),
         };
-        let Some(body) = arrived.body.take() else { return Err(Refuse::new(Outcome::Internal, "the body was taken before")) };
+        // Not `let else`, which would keep the room of the body in the future until the call is over.
+        let body = match arrived.body.take() {
+            Some(body) => body,
+            None => return Err(Refuse::new(Outcome::Internal, "the body was taken before")),
+        };
         let Some(memory) = shared.memory.take(held_size(&body, talk, &shared.config)) else {
             let detail = format!("the balancer holds {} of bodies, as much as it may", shared.config.max_buffered);
             return Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) });

@@ -86,8 +86,11 @@ pub(super) fn take_head(buffer: &mut BytesMut, max_size: usize) -> Result<Option
             if line == skipped {
                 return Err(MalformedHead::bad("there are empty lines instead of a request"));
             }
-            let mut head = buffer.split_to(end + 1);
-            let _ = head.split_to(skipped);
+            // All there is, as usual, needs no memory for being shared.
+            let mut head = if end + 1 == buffer.len() { std::mem::take(buffer) } else { buffer.split_to(end + 1) };
+            if skipped > 0 {
+                let _ = head.split_to(skipped);
+            }
             return Ok(Some(head.freeze()));
         }
         line = end + 1;
@@ -110,12 +113,13 @@ pub(super) fn with_room<'b, T>(
     }
 }
 
-/// Header fields that a proxy adds to a head; room for them is made at once.
-const ADDED_FIELDS: usize = 4;
+/// How many more header fields a head has after a proxy has taken and added its own; room for them is made at once. A request gives `Host` and gets `Via` and three
+/// `X-Forwarded-*`; an answer may give `Content-Length` and gets two ids.
+const MORE_FIELDS: usize = 3;
 
 /// The fields as a map, and which of them are known; their values share the memory of `head`.
 pub(super) fn header_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(HeaderMap, KnownFields), MalformedHead> {
-    let mut map = HeaderMap::with_capacity(fields.len() + ADDED_FIELDS);
+    let mut map = HeaderMap::with_capacity(fields.len() + MORE_FIELDS);
     let mut known = KnownFields::default();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| MalformedHead::bad("a header has no valid name"))?;

@@ -88,10 +88,7 @@ impl Server {
             let Accepted { stream, peer, place } = accepted;
             let around = Surroundings { rules: Arc::clone(&self.rules), peer: peer.clone(), closing: closing.clone() };
             let service = make_service(peer);
-            connections.spawn(async move {
-                serve_connection(stream, around, service).await;
-                drop(place);
-            });
+            connections.spawn(serve_connection(stream, around, service, place));
         };
         let admit = |connections: &mut JoinSet<()>, handshakes: &mut JoinSet<Option<Accepted>>, incoming: Incoming| match &tls {
             None => begin(connections, incoming.cleartext()),

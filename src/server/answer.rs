@@ -46,21 +46,21 @@ const REST_LIMIT: Duration = Duration::from_secs(5);
 /// How long a client may take to see that the connection ends.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Sends the answer, and reads what is left of the request.
-pub(super) async fn send<B>(
-    wire: &Arc<Wire>,
-    around: &Surroundings,
+/// Sends the answer, and reads what is left of the request. The head is written here and not in the future, which so is smaller by it.
+pub(super) fn send<'a, B>(
+    wire: &'a Arc<Wire>,
+    around: &'a Surroundings,
     answer: Response<B>,
-    asked: &Asked,
-    watch: &mut Watch,
-) -> Sent
+    asked: Asked,
+    watch: &'a mut Watch,
+) -> impl Future<Output = Sent> + use<'a, B>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let (mut head, body) = answer.into_parts();
     let tunnel = head.extensions.remove::<Tunnel>();
-    let length = length_of(&head, &body, asked);
+    let length = length_of(&head, &body, &asked);
     let persistence = {
         let mut inside = wire.lock();
         inside.answer_begins();
@@ -80,7 +80,8 @@ where
             ResponseHead { version: asked.version, status: head.status, headers: &head.headers, length, persistence, date };
         encode_response(&mut out, &head);
     });
-    let mut body = pin!(Some(body));
+    // An answer may stream for long, and needs no head for that.
+    drop(head);
     let mut sending = Sending {
         out,
         data: Bytes::new(),
@@ -92,33 +93,36 @@ where
         keeps_body: tunnel.is_some(),
     };
     let mut patience = Patience::new(around, asked.until, watch);
-    let sent = poll_fn(|cx| match sending.poll(wire, body.as_mut(), cx) {
-        Poll::Ready(result) => Poll::Ready(result),
-        Poll::Pending => patience.poll_lost(&sending, wire, cx).map(|()| Err(())),
-    })
-    .await;
-    if sent.is_err() {
-        if length == BodyLength::UntilClose {
-            // The end of the connection would pass for the end of the body.
-            wire.lock().stream.reset_at_end();
+    async move {
+        let mut body = pin!(Some(body));
+        let sent = poll_fn(|cx| match sending.poll(wire, body.as_mut(), cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => patience.poll_lost(&sending, wire, cx).map(|()| Err(())),
+        })
+        .await;
+        if sent.is_err() {
+            if length == BodyLength::UntilClose {
+                // The end of the connection would pass for the end of the body.
+                wire.lock().stream.reset_at_end();
+            }
+            return Sent::Cut;
         }
-        return Sent::Cut;
-    }
-    if let Some(end) = tunnel.and_then(|tunnel| tunnel.take()) {
-        // What was held for the body lives as long as the tunnel. On the heap, as it is rare and large.
-        Box::pin(join(wire, end)).await;
-        return Sent::Cut;
-    }
-    if persistence == Persistence::Close {
-        return Sent::Whole(Persistence::Close);
-    }
-    if wire.lock().reader() == Reader::Nobody {
-        return Sent::Whole(Persistence::KeepAlive);
-    }
-    // On the heap, as it is rare and large.
-    match Box::pin(finish_request(wire)).await {
-        Ok(()) => Sent::Whole(Persistence::KeepAlive),
-        Err(()) => Sent::Whole(Persistence::Close),
+        if let Some(end) = tunnel.and_then(|tunnel| tunnel.take()) {
+            // What was held for the body lives as long as the tunnel. On the heap, as it is rare and large.
+            Box::pin(join(wire, end)).await;
+            return Sent::Cut;
+        }
+        if persistence == Persistence::Close {
+            return Sent::Whole(Persistence::Close);
+        }
+        if wire.lock().reader() == Reader::Nobody {
+            return Sent::Whole(Persistence::KeepAlive);
+        }
+        // On the heap, as it is rare and large.
+        match Box::pin(finish_request(wire)).await {
+            Ok(()) => Sent::Whole(Persistence::KeepAlive),
+            Err(()) => Sent::Whole(Persistence::Close),
+        }
     }
 }
 

@@ -18,10 +18,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::accept::Peer;
-use super::exchange::{After, exchange};
+use super::exchange::{After, exchange, refuse};
 use super::http2;
 use super::request_body::RequestBody;
-use super::server::Rules;
+use super::server::{Place, Rules};
 use super::watch::Watch;
 use super::wire::Wire;
 use crate::telemetry::turn::Turn;
@@ -56,8 +56,15 @@ const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// The beginning of every HTTP/2 connection.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Serves a connection to its end. Dropping the future cuts it.
-pub(super) async fn serve_connection<S, B>(stream: Stream, around: Surroundings, service: S)
+/// Serves a connection to its end, and gives its place back. Dropping the future cuts it.
+///
+/// What the future needs from its beginning is made here, since an argument of an `async fn` is kept twice: there may be as many of these as clients.
+pub(super) fn serve_connection<S, B>(
+    stream: Stream,
+    around: Surroundings,
+    service: S,
+    place: Place,
+) -> impl Future<Output = ()> + Send
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -70,47 +77,53 @@ where
     let mut watch = Watch::new(began, limits.shortest_time());
     // hyper's own limits begin when it knows which version of HTTP is spoken: a connection that says nothing would keep its place for ever.
     watch.set(began + limits.header_timeout);
-    let first = {
-        let mut closing = pin!(around.closing.cancelled());
-        poll_fn(|cx| {
-            let mut inside = wire.lock();
-            loop {
-                let read = &inside.read[..];
-                if read.len() >= PREFACE.len() && read.starts_with(PREFACE) {
-                    return Poll::Ready(First::Http2);
+    async move {
+        match what_comes_first(&wire, &around, &mut watch).await {
+            First::Nothing => {}
+            First::Http1 => serve_http1(&wire, &around, &service, &mut watch).await,
+            First::Http2 => {
+                drop(watch);
+                // Nobody else has begun to share it.
+                if let Some(wire) = Arc::into_inner(wire) {
+                    let (stream, read) = wire.into_parts();
+                    Box::pin(http2::serve(stream, read.freeze(), around, service)).await;
                 }
-                if !read.is_empty() && !PREFACE.starts_with(read) {
-                    return Poll::Ready(First::Http1);
-                }
-                match inside.poll_fill(cx) {
-                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(First::Nothing),
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Pending => break,
-                }
-            }
-            if closing.as_mut().poll(cx).is_ready() {
-                watch.set_soon(began + limits.header_timeout.min(FIRST_REQUEST));
-            }
-            // Nobody asks why a connection was closed that has said nothing; of what has arrived, the runtime will tell.
-            if watch.poll_expired(cx).is_pending() || (around.closing.is_cancelled() && inside.stream.has_unread()) {
-                return Poll::Pending;
-            }
-            Poll::Ready(First::Nothing)
-        })
-        .await
-    };
-    match first {
-        First::Nothing => {}
-        First::Http1 => serve_http1(&wire, &around, &service, &mut watch).await,
-        First::Http2 => {
-            drop(watch);
-            // Nobody else has begun to share it.
-            if let Some(wire) = Arc::into_inner(wire) {
-                let (stream, read) = wire.into_parts();
-                Box::pin(http2::serve(stream, read.freeze(), around, service)).await;
             }
         }
+        drop(place);
     }
+}
+
+async fn what_comes_first(wire: &Wire, around: &Surroundings, watch: &mut Watch) -> First {
+    let limit = around.rules.limits.header_timeout;
+    let sooner = Instant::now() + limit.min(FIRST_REQUEST);
+    let mut closing = pin!(around.closing.cancelled());
+    poll_fn(|cx| {
+        let mut inside = wire.lock();
+        loop {
+            let read = &inside.read[..];
+            if read.len() >= PREFACE.len() && read.starts_with(PREFACE) {
+                return Poll::Ready(First::Http2);
+            }
+            if !read.is_empty() && !PREFACE.starts_with(read) {
+                return Poll::Ready(First::Http1);
+            }
+            match inside.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(First::Nothing),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => break,
+            }
+        }
+        if closing.as_mut().poll(cx).is_ready() {
+            watch.set_soon(sooner);
+        }
+        // Nobody asks why a connection was closed that has said nothing; of what has arrived, the runtime will tell.
+        if watch.poll_expired(cx).is_pending() || (around.closing.is_cancelled() && inside.stream.has_unread()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(First::Nothing)
+    })
+    .await
 }
 
 /// Sees to it that each time the exchange goes on is one turn of the clock.
@@ -130,9 +143,15 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut closing = pin!(around.closing.cancelled());
-    // On the heap only while it lasts: an idle connection is to be small.
-    while in_turns(Box::pin(exchange(wire, around, service, watch))).await == After::Next {
+    loop {
+        // On the heap only while it lasts: an idle connection is to be small.
+        match in_turns(Box::pin(exchange(wire, around, service, watch))).await {
+            After::Next => {}
+            After::Close => return,
+            After::Refuse(malformed) => return Box::pin(refuse(wire, around, *malformed, watch)).await,
+        }
         watch.set(Instant::now() + around.rules.limits.idle_timeout);
+        wire.lock().let_go_of_memory();
         let has_more = poll_fn(|cx| {
             let mut inside = wire.lock();
             if !inside.read.is_empty() {

@@ -28,12 +28,14 @@ use crate::http1::{HEAD_TOO_SLOW, MalformedHead, Persistence, ReceivedRequest, p
 use crate::telemetry::turn;
 
 /// What follows an exchange.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum After {
     /// The next one.
     Next,
     /// Nothing: the connection ends.
     Close,
+    /// There was none: what came is no request, and is to be answered as that before the connection ends.
+    Refuse(Box<MalformedHead>),
 }
 
 /// Who asked, as far as it matters to the answer.
@@ -61,24 +63,26 @@ where
     let now = turn::now();
     let limits = &around.rules.limits;
     watch.set(now + limits.header_timeout);
+    // What was awaited is taken apart before anything else is awaited, here and below: else it would stay in the future, and as many of these are there as calls
+    // are in hand.
     let (asked, answering) = match read_head(wire, around, watch).await {
         Head::Received(received) => begin(wire, service, received, now + limits.total_timeout),
         Head::Gone => return After::Close,
-        // On the heap, as it is rare and large.
-        Head::Malformed(malformed) => return Box::pin(refuse(wire, around, malformed, watch)).await,
+        Head::Malformed(malformed) => return After::Refuse(Box::new(malformed)),
     };
-    let answer = {
+    let sending = {
         let mut answering = pin!(answering);
         let mut client = Client::new(around, &asked, watch);
-        poll_fn(|cx| match answering.as_mut().poll(cx) {
+        let answered = poll_fn(|cx| match answering.as_mut().poll(cx) {
             Poll::Ready(Ok(answer)) => Poll::Ready(Some(answer)),
             Poll::Pending => client.poll_gone(&mut wire.lock(), cx).map(|()| None),
-        })
-        .await
+        });
+        match answered.await {
+            Some(answer) => send(wire, around, answer, asked, watch),
+            None => return After::Close,
+        }
     };
-    let Some(answer) = answer else { return After::Close };
-    let sent = send(wire, around, answer, &asked, watch).await;
-    match sent {
+    match sending.await {
         Sent::Whole(Persistence::KeepAlive) => After::Next,
         Sent::Whole(Persistence::Close) => {
             Box::pin(linger(wire)).await;
@@ -127,14 +131,13 @@ async fn read_head(wire: &Wire, around: &Surroundings, watch: &mut Watch) -> Hea
 }
 
 /// Answers a head that cannot be taken. What follows it cannot be told apart, so that the connection ends.
-async fn refuse(wire: &Arc<Wire>, around: &Surroundings, malformed: MalformedHead, watch: &mut Watch) -> After {
+pub(super) async fn refuse(wire: &Arc<Wire>, around: &Surroundings, malformed: MalformedHead, watch: &mut Watch) {
     let answer = (around.rules.refuse)(around.peer.clone(), &malformed).map(Full::new);
     let until = Instant::now() + around.rules.limits.write_timeout;
     let asked = Asked { version: Version::HTTP_11, is_head: false, persistence: Persistence::Close, until };
-    if let Sent::Whole(_) = send(wire, around, answer, &asked, watch).await {
+    if let Sent::Whole(_) = send(wire, around, answer, asked, watch).await {
         linger(wire).await;
     }
-    After::Close
 }
 
 /// The client of a call in hand.

@@ -109,10 +109,22 @@ impl Inside {
         let read = READ.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(&mut scratch[..]);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            self.read.extend_from_slice(buffer.filled());
-            Poll::Ready(Ok(buffer.filled().len()))
+            let filled = buffer.filled();
+            if self.read.is_empty() {
+                self.read = BytesMut::from(filled);
+            } else {
+                self.read.extend_from_slice(filled);
+            }
+            Poll::Ready(Ok(filled.len()))
         });
         self.noted(read)
+    }
+
+    /// Gives up the memory of what was read, which the head or the body of a request may share, if nothing of it is left.
+    pub(super) fn let_go_of_memory(&mut self) {
+        if self.read.is_empty() {
+            self.read = BytesMut::new();
+        }
     }
 
     fn noted(&mut self, read: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {

@@ -28,13 +28,24 @@ pub(super) async fn attempt(
     connecting: &mut Duration,
 ) -> Ended {
     let ended = try_once(connections, settings, call, connecting).await;
-    let Ended::Refused(refused) = &ended else { return ended };
-    if refused.why != RefusedWhy::Agent(RefusalReason::UnknownFunction) || !call.body.is_replayable() {
+    let knows_not = matches!(&ended, Ended::Refused(refused) if refused.why == RefusedWhy::Agent(RefusalReason::UnknownFunction));
+    if !knows_not || !call.body.is_replayable() {
         return ended;
     }
-    let function = &call.call.function;
     // On the heap, as it is rare and large.
-    if let Err(error) = Box::pin(question::introduce(connections, function, settings.attempt_timeout)).await {
+    Box::pin(try_introduced(ended, connections, settings, call, connecting)).await
+}
+
+/// Introduces the function, and tries again; if that cannot be done, it ended as it did.
+async fn try_introduced(
+    ended: Ended,
+    connections: &Arc<Connections>,
+    settings: &HttpRunnerSettings,
+    call: &RunnerCall<'_>,
+    connecting: &mut Duration,
+) -> Ended {
+    let function = &call.call.function;
+    if let Err(error) = question::introduce(connections, function, settings.attempt_timeout).await {
         tracing::warn!(runner = %connections.address(), function = %function.name(), %error, "could not introduce a function");
         return ended;
     }
@@ -55,13 +66,14 @@ async fn try_once(
         Err(error) => return Ended::Failed(error),
     };
     let patience = Patience::Asking { call: call.call.id, interval: settings.attempt_timeout };
-    match exchange(connections, &mut outgoing, patience, connecting).await {
-        // On the heap, as it is rare and large.
-        Exchange::Answered(response) if is_said_by_agent(&response) => Box::pin(read(response, connections, settings)).await,
-        Exchange::Answered(response) => Ended::Answered(response),
-        Exchange::Unsent { reason } => Ended::Refused(Refused::new(RefusedWhy::Unreachable(reason))),
-        Exchange::Failed(error) => Ended::Failed(error),
-    }
+    let said = match exchange(connections, &mut outgoing, &patience, connecting).await {
+        Exchange::Answered(response) if is_said_by_agent(&response) => Box::new(response),
+        Exchange::Answered(response) => return Ended::Answered(response),
+        Exchange::Unsent { reason } => return Ended::Refused(Refused::new(RefusedWhy::Unreachable(reason))),
+        Exchange::Failed(error) => return Ended::Failed(error),
+    };
+    // On the heap, as it is rare and large.
+    Box::pin(read(*said, connections, settings)).await
 }
 
 /// The caller asked for an attempt that cannot be made any more.

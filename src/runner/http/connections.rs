@@ -227,16 +227,17 @@ impl Connections {
     }
 
     async fn open_stream(&self) -> Result<Stream, ConnectError> {
+        // What is large, and not in every way to a runner, is on the heap: in a burst, as many connections are made at once as calls wait for them.
         let stream = match self.address.socket_address() {
             Some(address) => TcpStream::connect(address).await,
             // Looks the name up, and tries each address that it has.
-            None => TcpStream::connect((self.address.host(), self.address.port())).await,
+            None => Box::pin(TcpStream::connect((self.address.host(), self.address.port()))).await,
         };
         let stream = stream.map_err(|source| ConnectError::Failed { address: self.address.to_string(), source })?;
         // Requests are written whole; waiting to fill a segment only adds latency.
         let _ = stream.set_nodelay(true);
         let Some(tls) = &self.tls else { return Ok(Stream::Tcp(stream)) };
-        let stream = tls.connect(self.address.host(), stream).await;
+        let stream = Box::pin(tls.connect(self.address.host(), stream)).await;
         let stream = stream.map_err(|source| ConnectError::Tls { address: self.address.to_string(), source })?;
         Ok(Stream::encrypted(stream))
     }

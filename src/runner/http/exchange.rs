@@ -49,7 +49,7 @@ enum Age {
 pub(super) async fn exchange(
     connections: &Arc<Connections>,
     outgoing: &mut Outgoing<'_>,
-    patience: Patience,
+    patience: &Patience,
     connecting: &mut Duration,
 ) -> Exchange {
     // Ends: every turn but the last uses up a kept connection.

@@ -1,5 +1,7 @@
 //! The face: a [`Runner`] over HTTP.
 
+use std::future::ready;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -116,19 +118,32 @@ impl HttpRunner {
 
 #[async_trait]
 impl Runner for HttpRunner {
-    async fn try_exec(&self, call: RunnerCall<'_>) -> Attempt {
+    // What `async_trait` makes of an `async fn`, by hand: each protocol has a future of its own size, and there are as many as calls in hand.
+    fn try_exec<'runner, 'call, 'attempt>(
+        &'runner self,
+        call: RunnerCall<'call>,
+    ) -> Pin<Box<dyn Future<Output = Attempt> + Send + 'attempt>>
+    where
+        'runner: 'attempt,
+        'call: 'attempt,
+    {
         let Some(session) = self.gate.enter() else {
             let refused = Refused::new(RefusedWhy::Closed);
             self.record.refused(&refused.why);
-            return Attempt::Refused(refused);
+            return Box::pin(ready(Attempt::Refused(refused)));
         };
         let under_way = UnderWay::begin(&self.record, session);
         let mut connecting = Duration::ZERO;
-        let ended = match self.settings.protocol {
-            Protocol::Agent => self.try_agent(&call, &mut connecting).await,
-            Protocol::Plain => plain::attempt(&self.connections, &self.settings, &call, &mut connecting).await,
-        };
-        under_way.end(ended, self.settings.protocol, connecting)
+        match self.settings.protocol {
+            Protocol::Agent => Box::pin(async move {
+                let ended = self.try_agent(&call, &mut connecting).await;
+                under_way.end(ended, Protocol::Agent, connecting)
+            }),
+            Protocol::Plain => Box::pin(async move {
+                let ended = plain::attempt(&self.connections, &self.settings, &call, &mut connecting).await;
+                under_way.end(ended, Protocol::Plain, connecting)
+            }),
+        }
     }
 
     async fn status(&self) -> Result<AgentStatus, StatusError> {

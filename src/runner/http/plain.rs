@@ -32,28 +32,46 @@ pub(super) async fn attempt(
                 Ok(outgoing) => outgoing,
                 Err(error) => return Ended::Failed(error),
             };
-            exchange(connections, &mut outgoing, patience, connecting).await
+            exchange(connections, &mut outgoing, &patience, connecting).await
         }
         // On the heap, as it is larger than what most use.
         HttpVersion::Http2 => Box::pin(http2::exchange(connections, call, patience, connecting)).await,
     };
-    match ended {
+    match judge(ended, settings, call) {
+        Judged::Ended(ended) => ended,
+        // On the heap, as it is rare: a refusal's body came with its head.
+        Judged::Drains(refused, rest) => {
+            Box::pin(rest.drain()).await;
+            Ended::Refused(refused)
+        }
+    }
+}
+
+/// What an exchange means.
+enum Judged {
+    Ended(Ended),
+    /// A refusal, behind which there is something to be read so that the connection can be used again.
+    Drains(Refused, Box<Arriving>),
+}
+
+fn judge(ended: Exchange, settings: &HttpRunnerSettings, call: &RunnerCall<'_>) -> Judged {
+    Judged::Ended(match ended {
         Exchange::Answered(response) => {
             let (status, headers) = (response.status(), response.headers());
             // Without the body no other runner can be tried: then the client gets what there is.
             if !(is_refusal(status, headers, settings) && call.body.is_replayable()) {
-                return Ended::Answered(response);
+                return Judged::Ended(Ended::Answered(response));
             }
-            let retry_after = retry_after(headers);
-            // On the heap, as it is rare: a refusal's body came with its head.
+            let why = RefusedWhy::Status(status.as_u16());
+            let refused = Refused { why, retry_after: retry_after(headers), load: None, lost: None };
             if !matches!(response.body(), Arriving::Whole(_)) {
-                Box::pin(response.into_body().drain()).await;
+                return Judged::Drains(refused, Box::new(response.into_body()));
             }
-            Ended::Refused(Refused { why: RefusedWhy::Status(status.as_u16()), retry_after, load: None, lost: None })
+            Ended::Refused(refused)
         }
         Exchange::Unsent { reason } => Ended::Refused(Refused::new(RefusedWhy::Unreachable(reason))),
         Exchange::Failed(error) => Ended::Failed(error),
-    }
+    })
 }
 
 /// Whether an answer says that the call was not taken. A bare 503 does not: functions use it for failures of their own, after they ran.

@@ -83,7 +83,7 @@ async fn get(
     let mut outgoing =
         Outgoing::question(connections.address(), &Method::GET, path, name.as_slice()).map_err(|error| error.to_string())?;
     let mut connecting = Duration::ZERO;
-    match timeout(limit, exchange(connections, &mut outgoing, Patience::Limited(limit), &mut connecting)).await {
+    match timeout(limit, exchange(connections, &mut outgoing, &Patience::Limited(limit), &mut connecting)).await {
         Ok(Exchange::Answered(response)) => Ok(response),
         Ok(Exchange::Unsent { reason }) => Err(reason),
         Ok(Exchange::Failed(error)) => Err(error.detail),

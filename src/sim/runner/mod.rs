@@ -267,7 +267,10 @@ impl ModelRunner {
     /// The same for an answer: the slot of the call that it ends is counted, and once more if it is somebody else's from now on.
     pub(super) fn news_of_end(&mut self, function: u32, balancer: u32, now: u64) -> RunnerNews {
         let mut news = self.news(function, balancer);
-        if let Some(load) = &mut news.load && self.on_full == OnFull::Refuse && self.slots.is_promised(now) {
+        if let Some(load) = &mut news.load
+            && self.on_full == OnFull::Refuse
+            && self.slots.is_promised(now)
+        {
             load.in_flight += 1;
         }
         news
