@@ -64,8 +64,11 @@ where
     let persistence = {
         let mut inside = wire.lock();
         inside.answer_begins();
+        // Nobody waits for the rest of a request that was too slow (RFC 9110 section 15.5.9).
+        let is_too_slow = head.status == StatusCode::REQUEST_TIMEOUT && inside.reader() != Reader::Nobody;
         let goes_on = asked.persistence == Persistence::KeepAlive
             && length != BodyLength::UntilClose
+            && !is_too_slow
             && !around.is_leaving()
             && !inside.is_read_closed
             && !matches!(inside.reader(), Reader::NeverAsked | Reader::Broken | Reader::StoodStill);
