@@ -310,17 +310,8 @@ impl Front {
             Begun::Call(call, talk) => (call, talk),
             Begun::IsForUs => return Ok((nothing_to_say(), Outcome::Ok)),
         };
-        // Not `let else`, which would keep the room of the body in the future until the call is over.
-        let body = match arrived.body.take() {
-            Some(body) => body,
-            None => return Err(Refuse::new(Outcome::Internal, "the body was taken before")),
-        };
-        let Some(memory) = shared.memory.take(held_size(&body, talk, &shared.config)) else {
-            let detail = format!("the balancer holds {} of bodies, as much as it may", shared.config.max_buffered);
-            return Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) });
-        };
+        let body = self.body(arrived, talk)?;
         let record = &mut *arrived.record;
-        record.holds(memory);
         let body = hold(body, talk, &shared.config, &record.upload).await.map_err(|error| match error {
             HoldError::TooLarge { .. } => Refuse::new(Outcome::BodyTooLarge, error.to_string()),
             HoldError::TooSlow(_) | HoldError::StoodStill(_) => Refuse::body_too_slow(error.to_string()),
@@ -339,6 +330,18 @@ impl Front {
             }
         };
         self.placed(kind, result, record)
+    }
+
+    /// Takes the body, with the memory that it may need.
+    fn body<B: Body>(&self, arrived: &mut Arrived<B>, talk: Talk) -> Result<B, Refuse> {
+        let Some(body) = arrived.body.take() else { return Err(Refuse::new(Outcome::Internal, "the body was taken before")) };
+        let config = &self.shared.config;
+        let Some(memory) = self.shared.memory.take(held_size(&body, talk, config)) else {
+            let detail = format!("the balancer holds {} of bodies, as much as it may", config.max_buffered);
+            return Err(Refuse { retry_after: Some(1), ..Refuse::new(Outcome::Overloaded, detail) });
+        };
+        arrived.record.holds(memory);
+        Ok(body)
     }
 
     /// The call that a request is: what it is for, who may make it, and what a runner is to be told. Nothing of the body is needed for that: who may not call

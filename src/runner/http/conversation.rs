@@ -30,7 +30,7 @@ pub(super) enum Gives<'a> {
 /// A request and its answer's head under way. Dropping it closes the connection.
 pub(super) struct Conversation<'a> {
     pub(super) connection: Connection,
-    pub(super) sending: Sending,
+    pub(super) sending: &'a mut Sending,
     gives: Gives<'a>,
     method: &'a Method,
     /// The runner took no more of the request. It may have answered all the same.
@@ -50,7 +50,7 @@ pub(super) enum Lost {
 }
 
 impl<'a> Conversation<'a> {
-    pub(super) const fn new(connection: Connection, sending: Sending, gives: Gives<'a>, method: &'a Method) -> Self {
+    pub(super) const fn new(connection: Connection, sending: &'a mut Sending, gives: Gives<'a>, method: &'a Method) -> Self {
         Self { connection, sending, gives, method, broken: None }
     }
 

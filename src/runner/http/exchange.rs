@@ -20,7 +20,6 @@ use super::patience::Patience;
 use crate::http1::{MalformedHead, Persistence, ReceivedResponse};
 use crate::model::Outcome;
 use crate::runner::{BodyError, CallError};
-use crate::server::Watch;
 
 /// How an exchange ended.
 pub(super) enum Exchange {
@@ -62,11 +61,13 @@ pub(super) async fn exchange(
                 Err(reason) => return Exchange::Unsent { reason },
             },
         };
-        let (mut conversation, mut watch) = begin(kept, outgoing);
+        let (mut connection, Outgoing { method, sending, gives, upgrade, rest }) = (kept, &mut *outgoing);
+        let mut watch = connection.watch.take();
+        let mut conversation = Conversation::new(connection, sending, *gives, method);
         let lost = match patience.wait_for(|cx| conversation.poll_head(cx), &mut watch, connections).await {
             Ok(Ok(head)) => {
                 conversation.connection.watch = watch;
-                return match answered(conversation, head, outgoing.upgrade, outgoing.rest, connections) {
+                return match answered(conversation, head, *upgrade, *rest, connections) {
                     Ok(response) => Exchange::Answered(response),
                     Err(NotOffered) => {
                         let detail = format!("runner {} switched to a protocol nobody asked for", connections.address());
@@ -78,7 +79,7 @@ pub(super) async fn exchange(
             Err(silent) => return Exchange::Failed(CallError::new(Outcome::RunnerTimeout, silent.detail)),
         };
         match lost {
-            Lost::Unused(_) if age == Age::Kept => outgoing.sending = conversation.sending,
+            Lost::Unused(_) if age == Age::Kept => {}
             Lost::Unused(reason) => {
                 return Exchange::Unsent { reason: format!("the connection was lost before it was used: {reason}") };
             }
@@ -96,12 +97,6 @@ async fn connect(connections: &Connections, connecting: &mut Duration) -> Result
     connected.map_err(|error| error.to_string())
 }
 
-/// The request on a connection, and the connection's watch.
-fn begin<'a>(mut connection: Connection, outgoing: &mut Outgoing<'a>) -> (Conversation<'a>, Option<Watch>) {
-    let watch = connection.watch.take();
-    (Conversation::new(connection, std::mem::take(&mut outgoing.sending), outgoing.gives, outgoing.method), watch)
-}
-
 /// Sends a question over a connection of its own, and waits for the head of the answer.
 ///
 /// # Errors
@@ -109,9 +104,9 @@ fn begin<'a>(mut connection: Connection, outgoing: &mut Outgoing<'a>) -> (Conver
 pub(super) async fn ask(
     connections: &Arc<Connections>,
     connection: Connection,
-    outgoing: Outgoing<'_>,
+    mut outgoing: Outgoing<'_>,
 ) -> Result<Response<Arriving>, String> {
-    let mut conversation = Conversation::new(connection, outgoing.sending, outgoing.gives, outgoing.method);
+    let mut conversation = Conversation::new(connection, &mut outgoing.sending, outgoing.gives, outgoing.method);
     match poll_fn(|cx| conversation.poll_head(cx)).await {
         // It was said to be the last.
         Ok(head) => {

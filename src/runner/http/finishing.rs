@@ -20,7 +20,7 @@ pub(super) fn release(conversation: Conversation<'_>, persistence: Persistence, 
         }
     } else if rest == Rest::IsSent && conversation.can_go_on_sending() {
         let Conversation { connection, sending, .. } = conversation;
-        finish(connection, sending, persistence, connections);
+        finish(connection, std::mem::take(sending), persistence, connections);
     }
 }
 

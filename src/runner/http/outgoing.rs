@@ -28,12 +28,12 @@ pub(super) enum Rest {
     IsSent,
 }
 
-/// Room for the head of a usual request.
-const USUAL_HEAD: usize = 512;
+/// Room for what a head has beside the client's fields: the first line, `Host`, the trace, what an agent is told.
+const OWN_FIELDS: usize = 256;
 
-/// A buffer for a head with a short body behind it.
-pub(super) fn buffer(body: usize) -> BytesMut {
-    BytesMut::with_capacity(USUAL_HEAD + body)
+/// A buffer for a head with so many bytes of the client's in it, and a short body behind it.
+pub(super) fn buffer(of_client: usize, body: usize) -> BytesMut {
+    BytesMut::with_capacity(OWN_FIELDS + of_client + body)
 }
 
 impl<'a> Outgoing<'a> {
@@ -70,7 +70,7 @@ impl<'a> Outgoing<'a> {
         length: BodyLength,
         body: &Bytes,
     ) -> Result<Self, InvalidTarget> {
-        let mut head = buffer(body.len());
+        let mut head = buffer(0, body.len());
         let mut writer = RequestWriter::begin(&mut head, method, &[path])?;
         writer.field(&HOST, address.header());
         for (name, value) in fields {

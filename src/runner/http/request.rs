@@ -16,6 +16,9 @@ use crate::protocol::{KnownField, KnownFields, format_traceparent, headers};
 use crate::runner::{CallBody, CallError, RunnerCall};
 use crate::telemetry::turn;
 
+/// Room for what an agent is told of a call.
+const AGENT_FIELDS: usize = 256;
+
 /// The request to an agent. A body that is held goes with the head. One that streams waits for the agent's `100 Continue` (RFC 9110 section 10.1.1), so
 /// that a refusal costs no byte of it and leaves it for the next runner.
 ///
@@ -24,7 +27,7 @@ use crate::telemetry::turn;
 pub(super) fn to_agent<'a>(call: &RunnerCall<'a>, address: &RunnerAddress) -> Result<Outgoing<'a>, CallError> {
     let head = &call.call.head;
     let function = &call.call.function;
-    let mut buffer = buffer(held_length(call.body));
+    let mut buffer = buffer(head_length(head) + AGENT_FIELDS, held_length(call.body));
     let mut writer = begin(&mut buffer, &head.method, &["/call/", function.name().as_str(), &head.rest])?;
     common_fields(&mut writer, call, address);
     text(&mut writer, &headers::CALL, call.call.id)?;
@@ -69,7 +72,7 @@ pub(super) fn to_agent<'a>(call: &RunnerCall<'a>, address: &RunnerAddress) -> Re
 /// The call cannot be written as HTTP, for any runner.
 pub(super) fn to_plain<'a>(call: &RunnerCall<'a>, address: &RunnerAddress) -> Result<Outgoing<'a>, CallError> {
     let head = &call.call.head;
-    let mut buffer = buffer(held_length(call.body));
+    let mut buffer = buffer(head_length(head), held_length(call.body));
     let mut writer = begin(&mut buffer, &head.method, &plain_target(head))?;
     common_fields(&mut writer, call, address);
     if let Some(protocol) = &head.upgrade {
@@ -175,6 +178,12 @@ fn text(writer: &mut RequestWriter<'_>, name: &HeaderName, text: impl Display) -
 /// A call that no runner could ever be given.
 pub(super) fn unwritable(detail: impl Into<String>) -> CallError {
     CallError::new(Outcome::BadRequest, detail)
+}
+
+/// How many bytes a head has of the client's, about.
+fn head_length(head: &CallHead) -> usize {
+    let fields = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    fields.sum::<usize>() + head.rest.len()
 }
 
 fn held_length(body: &CallBody) -> usize {

@@ -69,7 +69,7 @@ impl StreamedAnswer {
         connection.let_go_of_memory();
         let sending = match (is_sent, can_go_on) {
             (true, _) => Still::Sent,
-            (false, true) => Still::Sends(Box::new(sending)),
+            (false, true) => Still::Sends(Box::new(std::mem::take(sending))),
             (false, false) => Still::Stopped,
         };
         let next = (next != Ok(Decoded::NeedMore)).then_some(next);
