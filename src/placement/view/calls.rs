@@ -59,6 +59,7 @@ impl View {
         }
         if let Some(runner) = self.runner_mut(place) {
             runner.is_unreachable = false;
+            runner.most = runner.most.max(runner.own);
             runner.starting = runner.starting.saturating_sub(u32::from(expected == Expected::Cold));
             if runner.learned.is_none() {
                 runner.pause = Duration::ZERO;
@@ -67,11 +68,16 @@ impl View {
         self.refresh(place);
     }
 
-    /// The runner took a call beyond what it was known to take: it may take more.
+    /// The runner took a call beyond what it was known to take: it may take more, and as many as ever if it was not for want of room that it refused.
     pub(in crate::placement) fn probe_succeeded(&mut self, place: RunnerPlace) {
         if let Some(runner) = self.runner_mut(place) {
             runner.pause = Duration::ZERO;
             if let Some(learned) = &mut runner.learned {
+                if std::mem::take(&mut runner.refused_idle) {
+                    *learned = (*learned).max(runner.most);
+                } else {
+                    runner.most = *learned;
+                }
                 *learned += 1;
                 runner.may_probe = true;
             }
@@ -173,6 +179,8 @@ impl View {
             }
             _ => {
                 (runner.learned, runner.may_probe) = (Some(runner.own), false);
+                // Of many that are refused at once, the last is refused with what it still has.
+                runner.refused_idle = runner.own == 0 || runner.is_unreachable;
                 if known_until.is_some() {
                     self.refresh(place);
                     return None;
@@ -262,7 +270,7 @@ impl View {
             return false;
         }
         runner.refuses_until = None;
-        runner.learned = Some(runner.own + 1);
+        (runner.learned, runner.may_probe) = (Some(runner.own + 1), true);
         self.refresh(place);
         self.open.contains(place)
     }

@@ -37,6 +37,10 @@ pub struct RunnerState {
     pub(super) starting: u32,
     /// How many calls of ours a runner that tells nothing seems to take: as many as it had when it last refused one more.
     pub(super) learned: Option<u32>,
+    /// The most calls of ours that it had at once and took, as far as is known of now.
+    pub(super) most: u32,
+    /// It refused, or was not there, when it had nothing of ours: that was not for want of room.
+    pub(super) refused_idle: bool,
     /// Until then it is not tried beyond what it is known to take.
     pub(super) refuses_until: Option<Moment>,
     /// No connection could be made when it was last tried.
@@ -67,6 +71,8 @@ impl RunnerState {
             others: 0,
             starting: 0,
             learned: None,
+            most: 0,
+            refused_idle: false,
             refuses_until: None,
             is_unreachable: false,
             may_probe: false,

@@ -267,6 +267,64 @@ fn a_runner_that_tells_nothing_takes_what_it_took_and_one_more_after_each_pause(
 }
 
 #[test]
+fn a_refusal_that_is_not_for_want_of_room_is_over_with_the_first_call_that_is_taken() {
+    let mut view = view();
+    let room = |view: &View| view.runner(ONE).unwrap().room();
+    view.set_runner(ONE, runner("plain", None));
+    for _ in 0..100 {
+        let expected = view.begin(ONE, HELLO).expected;
+        view.committed(ONE, HELLO, expected, StartKind::Warm);
+    }
+    for _ in 0..100 {
+        view.ended(ONE, HELLO, LeavesWarm::No);
+    }
+    view.begin(ONE, HELLO);
+    let again = refused(&mut view, RefusedKind::Status, &RunnerNews::default(), at(0), 5).unwrap();
+    assert_eq!(room(&view), 0);
+    assert!(view.pause_is_over(ONE, again));
+    assert_eq!(room(&view), 1, "one call finds out");
+    assert!(view.begin(ONE, HELLO).is_probe);
+    view.probe_succeeded(ONE);
+    assert_eq!(room(&view), 100, "it has the one, had a hundred before, and may take one more");
+}
+
+#[test]
+fn a_runner_that_came_to_take_less_is_known_by_its_refusals() {
+    let mut view = view();
+    view.set_runner(ONE, runner("plain", None));
+    for _ in 0..100 {
+        let expected = view.begin(ONE, HELLO).expected;
+        view.committed(ONE, HELLO, expected, StartKind::Warm);
+    }
+    for _ in 0..96 {
+        refused(&mut view, RefusedKind::Status, &RunnerNews::default(), at(0), 5);
+    }
+    assert!(view.pause_is_over(ONE, at(60_000)));
+    assert!(view.begin(ONE, HELLO).is_probe);
+    view.probe_succeeded(ONE);
+    assert_eq!(view.runner(ONE).unwrap().room(), 1, "four and the probe, and one more");
+}
+
+#[test]
+fn a_runner_that_is_reached_again_is_used_in_full_with_the_first_call_that_is_taken() {
+    let mut view = view();
+    view.set_runner(ONE, runner("plain", None));
+    for _ in 0..50 {
+        let expected = view.begin(ONE, HELLO).expected;
+        view.committed(ONE, HELLO, expected, StartKind::Warm);
+    }
+    for _ in 0..50 {
+        view.ended(ONE, HELLO, LeavesWarm::No);
+    }
+    view.begin(ONE, HELLO);
+    refused(&mut view, RefusedKind::Unreachable, &RunnerNews::default(), at(0), 5);
+    assert!(view.try_unreachable(ONE));
+    assert!(view.begin(ONE, HELLO).is_probe);
+    view.probe_succeeded(ONE);
+    assert_eq!(view.runner(ONE).unwrap().room(), 50);
+}
+
+#[test]
 fn the_pause_grows_with_every_probe_that_is_refused_and_never_beyond_a_second() {
     let mut view = view();
     view.set_runner(ONE, runner("plain", None));
