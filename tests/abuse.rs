@@ -45,6 +45,12 @@ fn a_head_that_does_not_come_ends_its_connection() {
             Err(fault) => assert_eq!(fault, Fault::Nothing(Ended::Closed), "{beginning:?}"),
         }
     }
+    // What HTTP/2 begins with, too, is a head of HTTP/1.1 that does not come.
+    for beginning in ["P", "PRI * HTTP/2.0\r\n"] {
+        let mut wire = bench.connect();
+        wire.send(beginning);
+        assert_eq!(wire.answer("GET").unwrap().status, 408, "{beginning:?}");
+    }
     // Nor does one that comes a little at a time.
     let mut wire = bench.connect();
     wire.send("GET /x HTTP/1.1\r\nhost: a\r\n");

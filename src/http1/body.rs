@@ -244,7 +244,7 @@ fn take_trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, BodySyntaxE
         _ => {}
     }
     let wrong = |error: MalformedHead| BodySyntaxError::Trailers(error.detail());
-    let Some(head) = take_head(buffer, LONGEST_TRAILERS).map_err(wrong)? else { return Ok(None) };
+    let Some(head) = take_head(buffer, LONGEST_TRAILERS, &mut 0).map_err(wrong)? else { return Ok(None) };
     let mut fields = [httparse::EMPTY_HEADER; MOST_TRAILERS];
     match httparse::parse_headers(&head, &mut fields) {
         Ok(httparse::Status::Complete((_, fields))) => header_map(&head, fields).map(|(map, _)| Some(map)).map_err(wrong),

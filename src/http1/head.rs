@@ -68,11 +68,15 @@ pub(super) const TOO_LARGE: MalformedHead =
 ///
 /// Every line ends with CRLF: RFC 9112 section 2.2 lets a recipient take a bare LF for one, and who does not do so then sees another message.
 /// One empty line before a request is skipped, as that section asks for.
-pub(super) fn take_head(buffer: &mut BytesMut, max_size: usize) -> Result<Option<Bytes>, MalformedHead> {
+///
+/// `looked` is where the first line begins that was not seen whole in an earlier look at the same head, 0 at first: who sends a byte at a time does not have all that
+/// came before read again for each.
+pub(super) fn take_head(buffer: &mut BytesMut, max_size: usize, looked: &mut usize) -> Result<Option<Bytes>, MalformedHead> {
     let skipped = usize::from(buffer.starts_with(b"\r\n")) * 2;
-    let mut line = skipped;
+    let mut line = std::mem::take(looked).max(skipped);
     loop {
-        let Some(offset) = memchr::memchr(b'\n', &buffer[line..]) else {
+        let Some(offset) = buffer.get(line..).and_then(|rest| memchr::memchr(b'\n', rest)) else {
+            *looked = line;
             return if buffer.len() - skipped >= max_size { Err(TOO_LARGE) } else { Ok(None) };
         };
         let end = line + offset;

@@ -28,7 +28,7 @@ pub use from_http2::translate_http2_head;
 pub use head::{HEAD_TOO_SLOW, HeadLimits, MalformedHead};
 pub use host::{InvalidAuthority, check_authority};
 pub use length::BodyLength;
-pub use request::{ReceivedRequest, parse_request};
+pub use request::{ReceivedRequest, go_on_parsing_request, parse_request};
 pub use request_writer::{InvalidTarget, InvalidText, RequestWriter};
 pub use response::{ReceivedResponse, parse_response};
 pub use trailers::remove_forbidden_trailers;

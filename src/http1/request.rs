@@ -29,7 +29,19 @@ pub struct ReceivedRequest {
 /// It is not HTTP/1.0 or HTTP/1.1, is larger than allowed, asks for what is not offered to anybody (CONNECT, TRACE, codings of transfer other than
 /// `chunked`), or could be read in two ways.
 pub fn parse_request(buffer: &mut BytesMut, limits: &HeadLimits) -> Result<Option<ReceivedRequest>, MalformedHead> {
-    let head = match take_head(buffer, limits.max_size) {
+    go_on_parsing_request(buffer, limits, &mut 0)
+}
+
+/// The same for a head that comes in pieces: `looked` is 0 at first, and tells the next call how far this one came.
+///
+/// # Errors
+/// As above.
+pub fn go_on_parsing_request(
+    buffer: &mut BytesMut,
+    limits: &HeadLimits,
+    looked: &mut usize,
+) -> Result<Option<ReceivedRequest>, MalformedHead> {
+    let head = match take_head(buffer, limits.max_size, looked) {
         Ok(Some(head)) => head,
         Ok(None) => {
             check_beginning(buffer, limits)?;

@@ -37,7 +37,7 @@ pub fn parse_response(
     limits: &HeadLimits,
     method: &Method,
 ) -> Result<Option<ReceivedResponse>, MalformedHead> {
-    match take_head(buffer, limits.max_size)? {
+    match take_head(buffer, limits.max_size, &mut 0)? {
         Some(head) => parse_head(&head, limits, method).map(Some),
         None => Ok(None),
     }

@@ -66,9 +66,12 @@ where
         inside.answer_begins();
         // Nobody waits for the rest of a request that was too slow (RFC 9110 section 15.5.9).
         let is_too_slow = head.status == StatusCode::REQUEST_TIMEOUT && inside.reader() != Reader::Nobody;
+        // Nor is more read for nothing than that.
+        let is_too_long = inside.reader() == Reader::Abandoned && inside.body_left() > LONGEST_REST;
         let goes_on = asked.persistence == Persistence::KeepAlive
             && length != BodyLength::UntilClose
             && !is_too_slow
+            && !is_too_long
             && !around.is_leaving()
             && !inside.is_read_closed
             && !matches!(inside.reader(), Reader::NeverAsked | Reader::Broken | Reader::StoodStill);
@@ -94,6 +97,8 @@ where
         has_ended: false,
         is_cut: false,
         keeps_body: tunnel.is_some(),
+        taken: 0,
+        is_flushing: false,
     };
     let mut patience = Patience::new(around, asked.until, watch);
     async move {
@@ -162,6 +167,10 @@ struct Sending {
     is_cut: bool,
     /// The body stays when it has ended: a tunnel follows.
     keeps_body: bool,
+    /// Bytes that the connection took.
+    taken: u64,
+    /// All was taken, and some of it is still encrypted in memory.
+    is_flushing: bool,
 }
 
 impl Sending {
@@ -192,9 +201,11 @@ impl Sending {
                 body.set(None);
             }
             if self.is_flushed() {
+                self.is_flushing = true;
                 if !self.is_cut && ready!(wire.lock().poll_flush(cx)).is_err() {
                     return Poll::Ready(Err(()));
                 }
+                self.is_flushing = false;
                 return match (self.is_cut, self.has_ended) {
                     (true, _) => Poll::Ready(Err(())),
                     (false, true) => Poll::Ready(Ok(())),
@@ -202,7 +213,7 @@ impl Sending {
                 };
             }
             match wire.lock().poll_write(cx, &mut self.out, &mut self.data) {
-                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Ok(written)) => self.taken += written as u64,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
                 Poll::Pending => return Poll::Pending,
             }
@@ -262,15 +273,15 @@ struct Patience<'a> {
     around: &'a Surroundings,
     until: Instant,
     watch: &'a mut Watch,
-    /// What was left to write when it was looked at last, and how often something was written whole.
-    seen: usize,
+    /// What the connection had taken when something was waiting and it was looked at last.
+    seen: Option<u64>,
     rest: u64,
 }
 
 impl<'a> Patience<'a> {
     fn new(around: &'a Surroundings, until: Instant, watch: &'a mut Watch) -> Self {
         watch.set(until.min(turn::now() + around.rules.limits.write_timeout));
-        Self { around, until, watch, seen: 0, rest: LONGEST_REST }
+        Self { around, until, watch, seen: None, rest: LONGEST_REST }
     }
 
     /// Ready when the client is gone, or takes nothing.
@@ -294,11 +305,11 @@ impl<'a> Patience<'a> {
         }
         while self.watch.poll_expired(cx).is_ready() {
             let now = Instant::now();
-            let waiting = sending.out.len() + sending.data.len();
-            if now >= self.until || (waiting > 0 && waiting == self.seen) {
+            let waits = (!sending.is_flushed() || sending.is_flushing).then_some(sending.taken);
+            if now >= self.until || (waits.is_some() && waits == self.seen) {
                 return Poll::Ready(());
             }
-            self.seen = waiting;
+            self.seen = waits;
             self.watch.set(self.until.min(now + self.around.rules.limits.write_timeout));
         }
         Poll::Pending

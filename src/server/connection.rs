@@ -24,6 +24,7 @@ use super::request_body::RequestBody;
 use super::server::{Place, Rules};
 use super::watch::Watch;
 use super::wire::Wire;
+use crate::http1::HEAD_TOO_SLOW;
 use crate::telemetry::turn::Turn;
 use crate::tls::Stream;
 
@@ -47,6 +48,8 @@ impl Surroundings {
 enum First {
     Http1,
     Http2,
+    /// Too little, for too long.
+    Slow,
     Nothing,
 }
 
@@ -80,6 +83,7 @@ where
     async move {
         match what_comes_first(&wire, &around, &mut watch).await {
             First::Nothing => {}
+            First::Slow => Box::pin(refuse(&wire, &around, HEAD_TOO_SLOW, &mut watch)).await,
             First::Http1 => serve_http1(&wire, &around, &service, &mut watch).await,
             First::Http2 => {
                 drop(watch);
@@ -121,7 +125,7 @@ async fn what_comes_first(wire: &Wire, around: &Surroundings, watch: &mut Watch)
         if watch.poll_expired(cx).is_pending() || (around.closing.is_cancelled() && inside.stream.has_unread()) {
             return Poll::Pending;
         }
-        Poll::Ready(First::Nothing)
+        Poll::Ready(if inside.read.is_empty() { First::Nothing } else { First::Slow })
     })
     .await
 }

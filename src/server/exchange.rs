@@ -24,7 +24,7 @@ use super::request_body::RequestBody;
 use super::server::HalfClose;
 use super::watch::Watch;
 use super::wire::{Inside, Reader, StreamedBody, Wire};
-use crate::http1::{HEAD_TOO_SLOW, MalformedHead, Persistence, ReceivedRequest, parse_request};
+use crate::http1::{HEAD_TOO_SLOW, MalformedHead, Persistence, ReceivedRequest, go_on_parsing_request};
 use crate::telemetry::turn;
 
 /// What follows an exchange.
@@ -112,10 +112,11 @@ enum Head {
 }
 
 async fn read_head(wire: &Wire, around: &Surroundings, watch: &mut Watch) -> Head {
+    let mut looked = 0;
     poll_fn(|cx| {
         let mut inside = wire.lock();
         loop {
-            match parse_request(&mut inside.read, &around.rules.head) {
+            match go_on_parsing_request(&mut inside.read, &around.rules.head, &mut looked) {
                 Ok(Some(received)) => return Poll::Ready(Head::Received(received)),
                 Ok(None) => {}
                 Err(malformed) => return Poll::Ready(Head::Malformed(malformed)),

@@ -244,6 +244,11 @@ impl Inside {
         self.noted(read)
     }
 
+    /// Bytes of the body that are still to come, at least.
+    pub(super) fn body_left(&self) -> u64 {
+        self.decoder.left().0
+    }
+
     /// Bytes of the body that were read so far.
     pub(super) const fn body_progress(&self) -> u64 {
         self.body_read
