@@ -344,7 +344,7 @@ fn check_tells_each_kind_of_mistake_with_the_place_the_key_the_value_and_what_wa
         ),
         (
             "[[function]]\nname = \"f\"\ncommand = [\"cat\"]\n[[route]]\npath = \"/\"\nfunction = \"f\"\nupgrade = [\"h2c\"]",
-            ":7: route[/].upgrade[0] = \"h2c\": expected a protocol that is not HTTP, such as \"websocket\": a switch to HTTP/2 no longer exists \
+            ":7: route[/].upgrade[0] = \"h2c\": expected one protocol that is not HTTP, such as \"websocket\": a switch to HTTP/2 no longer exists \
              (RFC 9113, section 3.1), and would lead past access and limits",
         ),
     ] {
@@ -371,25 +371,32 @@ fn check_tells_each_kind_of_mistake_with_the_place_the_key_the_value_and_what_wa
 }
 
 #[test]
-fn check_opens_the_files_that_the_role_will_open() {
+fn check_opens_every_file_that_the_role_will_open() {
     let directory = tempfile::tempdir().unwrap();
-    let listener = |table: &str| format!("[{table}.tls]\ncertificate = \"none.pem\"\nkey = \"none.key\"\n");
-    let function = "[[function]]\nname = \"f\"\ncommand = [\"cat\"]\n";
-    let none = directory.path().join("none.pem");
-    for (role, table) in [("lb", "front"), ("up", "admin"), ("runner", "runner")] {
-        let file = file_with(directory.path(), &format!("{}[pool]\nrunners = [\"127.0.0.1:1\"]\n{function}", listener(table)));
-        let output = run(&["check", &file, "--role", role]);
-        let expected = format!(
-            "error: {table}.tls: could not read the certificate in {}: No such file or directory (os error 2)\n",
-            none.display()
-        );
-        assert!(text(&output.stderr).contains(&expected), "{}", text(&output.stderr));
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let listener = |table: &str| format!("[{table}.tls]\ncertificate = \"{table}.pem\"\nkey = \"{table}.key\"\n");
+    let pool =
+        "[pool]\nrunners = [\"127.0.0.1:1\"]\n[pool.tls]\nca = \"pool.pem\"\n[[function]]\nname = \"f\"\ncommand = [\"cat\"]\n";
+    let config =
+        file_with(directory.path(), &[listener("front"), listener("admin"), listener("runner"), pool.to_owned()].concat());
+    let missing = |line: u32, key: &str, what: &str, name: &str| {
+        format!("  {config}:{line}: {key}: could not read the {what} in {}: No such file or directory (os error 2)\n", file(name))
+    };
+    let front = missing(2, "front.tls.certificate", "certificate", "front.pem");
+    let admin = missing(5, "admin.tls.certificate", "certificate", "admin.pem");
+    let runner = missing(8, "runner.tls.certificate", "certificate", "runner.pem");
+    let pool = missing(13, "pool.tls.ca", "roots", "pool.pem");
+    for (asked, wrong) in [
+        (&[][..], [&*front, &admin, &runner, &pool].concat()),
+        (&["--role", "lb"], [&*front, &admin, &pool].concat()),
+        (&["--role", "runner"], runner.clone()),
+    ] {
+        let output = run(&[&["check", &config], asked].concat());
+        let told = text(&output.stderr);
+        let expected = format!("error: the configuration cannot be used:\n{wrong}");
+        assert!(told.ends_with(&expected), "{asked:?}: {told}\nexpected {expected}");
         assert_eq!(output.status.code(), Some(1));
     }
-    let file =
-        file_with(directory.path(), &format!("[pool]\nrunners = [\"127.0.0.1:1\"]\n[pool.tls]\nca = \"none.pem\"\n{function}"));
-    let output = run(&["check", &file]);
-    assert!(text(&output.stderr).starts_with("error: pool.tls: could not read the "), "{}", text(&output.stderr));
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use super::arguments::{self, ConfigArguments};
 use super::output;
 use crate::config::{Config, Loaded, Origin, Role, Sources};
-use crate::tls::{ClientTls, ServerTls};
+use crate::tls::{ClientTls, ServerTls, TlsFileError};
 
 /// Check a configuration without starting anything
 ///
@@ -67,9 +67,13 @@ impl CheckCommand {
         if let Some(file) = &self.file {
             sources.file = Some(file.clone());
         }
+        let asked = self.role.role;
         let sources = self.role.complete(sources);
         let loaded = arguments::load(&sources)?;
-        tls_files(&loaded.config, sources.role)?;
+        let wrong = tls_files(&loaded, asked);
+        if !wrong.is_empty() {
+            bail!("the configuration cannot be used:\n  {}", wrong.join("\n  "));
+        }
         let name = loaded.file().map_or_else(|| without_file(&loaded).to_owned(), |file| file.display().to_string());
         let role = match sources.role {
             Role::Any => "every role",
@@ -82,15 +86,31 @@ impl CheckCommand {
     }
 }
 
-/// Opens the certificates and keys that the role will open.
-fn tls_files(config: &Config, role: Role) -> anyhow::Result<()> {
-    if role == Role::Runner {
-        ServerTls::check(&config.runner.tls).context("runner.tls")?;
-        return ClientTls::check(&config.runner.register.tls).context("runner.register.tls");
+/// What is wrong with the certificates and keys that the role will open, a line each; without a role, with all of them.
+fn tls_files(loaded: &Loaded, role: Option<RoleName>) -> Vec<String> {
+    let Config { front, admin, pool, runner, .. } = &loaded.config;
+    let (is_balancer, is_runner) = (role != Some(RoleName::Runner), matches!(role, None | Some(RoleName::Runner)));
+    let listeners = [("front", is_balancer, &front.tls), ("admin", is_balancer, &admin.tls), ("runner", is_runner, &runner.tls)];
+    let clients = [("pool", is_balancer, &pool.tls), ("runner.register", is_runner, &runner.register.tls)];
+    let listeners = listeners.into_iter().filter(|(_, is_opened, _)| *is_opened).filter_map(|(table, _, tls)| {
+        let files = [("certificate", &tls.certificate), ("key", &tls.key), ("client_ca", &tls.client_ca)];
+        ServerTls::check(tls).err().map(|error| line(loaded, table, &files, &error))
+    });
+    let clients = clients.into_iter().filter(|(_, is_opened, _)| *is_opened).filter_map(|(table, _, tls)| {
+        let files = [("ca", &tls.ca), ("certificate", &tls.certificate), ("key", &tls.key)];
+        ClientTls::check(tls).err().map(|error| line(loaded, table, &files, &error))
+    });
+    listeners.chain(clients).collect()
+}
+
+/// The line about one file: where its name was written, under which key, and what is wrong with it.
+fn line(loaded: &Loaded, table: &str, files: &[(&str, &Option<PathBuf>); 3], error: &TlsFileError) -> String {
+    let named = files.iter().find(|(_, file)| file.as_deref() == Some(error.file()));
+    let key = named.map_or_else(|| format!("{table}.tls"), |(key, _)| format!("{table}.tls.{key}"));
+    match loaded.origin(&key) {
+        Origin::Default => format!("{key}: {error}"),
+        origin => format!("{origin}: {key}: {error}"),
     }
-    ServerTls::check(&config.front.tls).context("front.tls")?;
-    ServerTls::check(&config.admin.tls).context("admin.tls")?;
-    ClientTls::check(&config.pool.tls).context("pool.tls")
 }
 
 /// What was checked, so that nobody takes it for a file that was not found.

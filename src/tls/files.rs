@@ -48,6 +48,18 @@ pub enum TlsFileError {
     },
 }
 
+impl TlsFileError {
+    /// The file that it is about.
+    pub fn file(&self) -> &Path {
+        match self {
+            Self::Unreadable { file, .. }
+            | Self::Unfit { file, .. }
+            | Self::Refused { file, .. }
+            | Self::NotTogether { key: file, .. } => file,
+        }
+    }
+}
+
 /// The largest file that is read: of roots there may be some hundreds.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
