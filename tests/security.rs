@@ -100,6 +100,20 @@ async fn an_answer_that_its_client_takes_late_comes_whole_over_tls() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_nothing_loses_its_connection_over_tls_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let tls = Certificates::make(directory.path(), "tls");
+    let runner = runner_with(2, &[]);
+    let limits = "[front.limits]\nwrite_timeout = \"300ms\"\n".to_owned();
+    let lb = lb(directory.path(), &[pool(&[runner.runner()]), tls.server("front.tls", "balancer"), limits, cat()].concat());
+    let mut deaf = connect(lb.front(), tls.trusted_by_client(None, &[])).await.unwrap();
+    // The answers fill the sockets, and then what TLS holds; what the client may still write before it is cut has an end.
+    let asking = async { while deaf.write_all(b"GET /none HTTP/1.1\r\nhost: a\r\n\r\n").await.is_ok() {} };
+    within("the end of the connection", asking).await;
+    post(lb.front(), tls.trusted_by_client(None, &[]), "/invoke/cat", "x").await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn balancer_and_agent_show_each_other_certificates_and_nobody_else_comes_in() {
     let directory = tempfile::tempdir().unwrap();
     let (tls, other) = (Certificates::make(directory.path(), "tls"), Certificates::make(directory.path(), "other"));

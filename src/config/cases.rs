@@ -159,6 +159,19 @@ fn an_unknown_key_is_told_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn a_connection_that_many_calls_share_is_not_switched() {
+    let route = "[[route]]\npath = \"/\"\nfunction = \"f\"\nupgrade = [\"websocket\"]\n[[function]]\nname = \"f\"\n";
+    assert_eq!(
+        Bench::new(&format!("[pool]\nprotocol = \"plain\"\nhttp = \"2\"\nrunners = [\"a:1\"]\n{route}")).errors(),
+        [
+            "c.toml:8: route[/].upgrade = [\"websocket\"]: expected none beside pool.http = \"2\": a connection that many calls share cannot be \
+             switched"
+        ]
+    );
+    Bench::new(&format!("[pool]\nprotocol = \"plain\"\nrunners = [\"a:1\"]\n{route}")).ok();
+}
+
+#[test]
 fn an_unknown_variable_and_an_unknown_flag_are_told_with_the_one_that_was_meant() {
     assert_eq!(
         Bench::new("").variable("RUNPOOL_FRONT_LISTN", "x").errors(),

@@ -12,7 +12,7 @@ use super::root::Config;
 use super::secrets;
 use super::tree::{Found, Node, Step, parse_path};
 use crate::model::{FunctionSpec, InvalidValue};
-use crate::runner::http::Protocol;
+use crate::runner::http::{HttpVersion, Protocol};
 
 /// What was found.
 #[derive(Default)]
@@ -157,6 +157,10 @@ fn routes(config: &Config, places: &Places<'_>, errors: &mut Vec<ConfigError>) {
             };
             let suggestion = nearest(route.function.as_str(), names.iter().copied());
             errors.push(places.error(&format!("route[{index}].function"), problem).suggesting(suggestion));
+        }
+        if !route.upgrade.is_empty() && config.pool.http == HttpVersion::Http2 {
+            let problem = "expected none beside pool.http = \"2\": a connection that many calls share cannot be switched";
+            errors.push(places.error(&format!("route[{index}].upgrade"), problem));
         }
         // As the front compares them.
         let host = route.host.as_ref().map(|host| host.to_ascii_lowercase());

@@ -218,7 +218,7 @@ impl RouteConfig {
         }
         for (index, protocol) in self.upgrade.iter().enumerate() {
             if !is_protocol_to_switch_to(protocol) {
-                let expected = "a protocol that is not HTTP, such as \"websocket\": a switch to HTTP/2 no longer exists (RFC 9113, section 3.1), and would lead past access and limits";
+                let expected = "one protocol that is not HTTP, such as \"websocket\": a switch to HTTP/2 no longer exists (RFC 9113, section 3.1), and would lead past access and limits";
                 invalid.push(InvalidValue::new(format!("upgrade[{index}]"), expected));
             }
         }
@@ -226,11 +226,11 @@ impl RouteConfig {
     }
 }
 
-/// Whether `text` is a protocol with or without a version (RFC 9110, section 7.8), and none of HTTP's.
+/// Whether `text` is a protocol with or without a version (RFC 9110, section 7.8), and none of HTTP's, drafts of it included.
 fn is_protocol_to_switch_to(text: &str) -> bool {
-    let is_token = |part: &str| http::HeaderName::from_bytes(part.as_bytes()).is_ok();
-    let name = text.split('/').next().unwrap_or_default();
-    text.splitn(2, '/').all(is_token) && !["http", "h2", "h2c", "h3"].contains(&name.to_ascii_lowercase().as_str())
+    let is_token = |part: &str| part != "*" && http::HeaderName::from_bytes(part.as_bytes()).is_ok();
+    let name = text.to_ascii_lowercase();
+    text.splitn(2, '/').all(is_token) && !["http", "h2", "h3", "pri"].iter().any(|http| name.starts_with(http))
 }
 
 /// `[shutdown]`: how long ending may take.
@@ -332,7 +332,7 @@ mod tests {
         for protocol in ["websocket", "WebSocket", "tls/1.0"] {
             assert_eq!(switching(protocol).validate(), [], "{protocol}");
         }
-        for protocol in ["h2c", "HTTP/2.0", "", "a b", "a/b/c", "websocket, h2c"] {
+        for protocol in ["h2c", "h2c-14", "h3-29", "PRI", "*", "HTTP/2.0", "", "a b", "a/b/c", "websocket, h2c"] {
             assert_eq!(keys(switching(protocol).validate()), ["upgrade[1]"], "{protocol}");
         }
     }
