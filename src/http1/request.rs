@@ -231,6 +231,28 @@ mod tests {
     }
 
     #[test]
+    fn a_head_that_comes_byte_by_byte_is_what_it_is_whole() {
+        for text in [
+            "GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+            "\r\nPOST / HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n",
+            "GET / HTTP/1.1\nhost: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: x\n\r\n",
+            "\r\n\r\nGET / HTTP/1.1\r\nhost: x\r\n\r\n",
+            "GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n\r\n",
+        ] {
+            let (mut buffer, mut looked) = (BytesMut::new(), 0);
+            let piecewise = text.bytes().find_map(|byte| {
+                buffer.extend_from_slice(&[byte]);
+                go_on_parsing_request(&mut buffer, &HeadLimits::default(), &mut looked).transpose()
+            });
+            let piecewise = piecewise.expect("an end").map_err(|error| error.status().as_u16());
+            let told = |read: Result<ReceivedRequest, u16>| read.map(|read| (read.request.uri().clone(), read.length));
+            assert_eq!(told(piecewise), told(parse(text)), "{text:?}");
+            assert_eq!(looked, 0, "{text:?}");
+        }
+    }
+
+    #[test]
     fn an_absolute_target_takes_the_place_of_the_host() {
         let read = parse("GET http://b:81/x HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         assert_eq!(read.request.headers()[HOST], "b:81");
