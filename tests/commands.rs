@@ -380,7 +380,10 @@ fn check_opens_every_file_that_the_role_will_open() {
     let config =
         file_with(directory.path(), &[listener("front"), listener("admin"), listener("runner"), pool.to_owned()].concat());
     let missing = |line: u32, key: &str, what: &str, name: &str| {
-        format!("  {config}:{line}: {key}: could not read the {what} in {}: No such file or directory (os error 2)\n", file(name))
+        format!(
+            "  {config}:{line}: {key} = \"{name}\": could not read the {what} in {}: No such file or directory (os error 2)\n",
+            file(name)
+        )
     };
     let front = missing(2, "front.tls.certificate", "certificate", "front.pem");
     let admin = missing(5, "admin.tls.certificate", "certificate", "admin.pem");

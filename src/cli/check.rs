@@ -3,12 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::bail;
 use clap::{Args, ValueEnum};
 
 use super::arguments::{self, ConfigArguments};
 use super::output;
-use crate::config::{Config, Loaded, Origin, Role, Sources};
+use crate::config::{Config, ConfigError, ConfigErrors, Loaded, Origin, Role, Sources};
 use crate::tls::{ClientTls, ServerTls, TlsFileError};
 
 /// Check a configuration without starting anything
@@ -72,7 +71,7 @@ impl CheckCommand {
         let loaded = arguments::load(&sources)?;
         let wrong = tls_files(&loaded, asked);
         if !wrong.is_empty() {
-            bail!("the configuration cannot be used:\n  {}", wrong.join("\n  "));
+            return Err(arguments::unusable("the configuration", &ConfigErrors::sorted(wrong)));
         }
         let name = loaded.file().map_or_else(|| without_file(&loaded).to_owned(), |file| file.display().to_string());
         let role = match sources.role {
@@ -86,31 +85,28 @@ impl CheckCommand {
     }
 }
 
-/// What is wrong with the certificates and keys that the role will open, a line each; without a role, with all of them.
-fn tls_files(loaded: &Loaded, role: Option<RoleName>) -> Vec<String> {
+/// What is wrong with the certificates and keys that the role will open; without a role, with all of them.
+fn tls_files(loaded: &Loaded, role: Option<RoleName>) -> Vec<ConfigError> {
     let Config { front, admin, pool, runner, .. } = &loaded.config;
     let (is_balancer, is_runner) = (role != Some(RoleName::Runner), matches!(role, None | Some(RoleName::Runner)));
     let listeners = [("front", is_balancer, &front.tls), ("admin", is_balancer, &admin.tls), ("runner", is_runner, &runner.tls)];
     let clients = [("pool", is_balancer, &pool.tls), ("runner.register", is_runner, &runner.register.tls)];
     let listeners = listeners.into_iter().filter(|(_, is_opened, _)| *is_opened).filter_map(|(table, _, tls)| {
         let files = [("certificate", &tls.certificate), ("key", &tls.key), ("client_ca", &tls.client_ca)];
-        ServerTls::check(tls).err().map(|error| line(loaded, table, &files, &error))
+        ServerTls::check(tls).err().map(|error| unfit(loaded, table, &files, &error))
     });
     let clients = clients.into_iter().filter(|(_, is_opened, _)| *is_opened).filter_map(|(table, _, tls)| {
         let files = [("ca", &tls.ca), ("certificate", &tls.certificate), ("key", &tls.key)];
-        ClientTls::check(tls).err().map(|error| line(loaded, table, &files, &error))
+        ClientTls::check(tls).err().map(|error| unfit(loaded, table, &files, &error))
     });
     listeners.chain(clients).collect()
 }
 
-/// The line about one file: where its name was written, under which key, and what is wrong with it.
-fn line(loaded: &Loaded, table: &str, files: &[(&str, &Option<PathBuf>); 3], error: &TlsFileError) -> String {
+/// The error about one file, at the place where it was named.
+fn unfit(loaded: &Loaded, table: &str, files: &[(&str, &Option<PathBuf>); 3], error: &TlsFileError) -> ConfigError {
     let named = files.iter().find(|(_, file)| file.as_deref() == Some(error.file()));
     let key = named.map_or_else(|| format!("{table}.tls"), |(key, _)| format!("{table}.tls.{key}"));
-    match loaded.origin(&key) {
-        Origin::Default => format!("{key}: {error}"),
-        origin => format!("{origin}: {key}: {error}"),
-    }
+    loaded.wrong(&key, error.to_string())
 }
 
 /// What was checked, so that nobody takes it for a file that was not found.

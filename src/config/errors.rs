@@ -86,7 +86,7 @@ pub struct ConfigErrors(Vec<ConfigError>);
 
 impl ConfigErrors {
     /// All of `errors`, of which there is one at least, in their order.
-    pub(super) fn sorted(mut errors: Vec<ConfigError>) -> Self {
+    pub fn sorted(mut errors: Vec<ConfigError>) -> Self {
         debug_assert!(!errors.is_empty(), "no errors are no error");
         errors.sort_by(|a, b| a.origin.cmp(&b.origin));
         Self(errors)

@@ -51,6 +51,12 @@ impl Loaded {
         self.root.find(&parse_path(key)).map_or(Origin::Default, |node| node.origin.clone())
     }
 
+    /// That something is wrong with the value of a dotted key, told at the place where it was written.
+    pub fn wrong(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        let value = self.root.find(&parse_path(key)).map(|node| secrets::printed(key, &node.value));
+        ConfigError::value(self.origin(key), key, value, problem)
+    }
+
     /// Every effective value with its origin: the settings in the order of the documentation, then tokens, routes and functions.
     pub fn settings(&self) -> Vec<Setting> {
         let effective = serde_json::to_value(&self.config).unwrap_or_default();
