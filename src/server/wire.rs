@@ -3,7 +3,6 @@
 //! No buffer is held while nothing was read: reading goes through memory of the thread, and what came is copied to memory of its own size. An idle connection so
 //! costs its socket and its task.
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use crate::http1::{BodyDecoder, BodyLength, BodySyntaxError, Decoded, remove_forbidden_trailers};
-use crate::tls::Stream;
+use crate::tls::{SCRATCH, Stream};
 
 /// The connection's bytes.
 #[derive(Debug)]
@@ -61,18 +60,12 @@ pub(super) enum Reader {
     StoodStill,
 }
 
-/// How much is read at once through the memory of the thread.
-const SCRATCH: usize = 16 * 1024;
 /// How much of a body is read at once.
 const BODY_READ: usize = 128 * 1024;
 /// How much is read ahead of who takes it.
 const READ_AHEAD: usize = 64 * 1024;
 
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-thread_local! {
-    static READ: RefCell<Box<[u8; SCRATCH]>> = RefCell::new(Box::new([0; SCRATCH]));
-}
 
 impl Wire {
     pub(super) fn new(stream: Stream, read: BytesMut) -> Arc<Self> {
@@ -106,17 +99,7 @@ impl Inside {
         if self.is_read_closed {
             return Poll::Ready(Ok(0));
         }
-        let read = READ.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(&mut scratch[..]);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            let filled = buffer.filled();
-            if self.read.is_empty() {
-                self.read = BytesMut::from(filled);
-            } else {
-                self.read.extend_from_slice(filled);
-            }
-            Poll::Ready(Ok(filled.len()))
-        });
+        let read = self.stream.poll_read_onto(cx, &mut self.read);
         self.noted(read)
     }
 

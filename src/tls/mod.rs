@@ -32,7 +32,7 @@ pub use identity::PeerIdentity;
 pub use metrics::TlsMetrics;
 pub use reload::{Reloadable, follow};
 pub use server::{HandshakeError, ServerTls};
-pub use stream::Stream;
+pub use stream::{SCRATCH, Stream};
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,15 +1,25 @@
 //! A connection's bytes, in the clear or by TLS: what servers and clients stand on.
 
+use std::cell::RefCell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+
+/// How much is read at once through the memory of the thread.
+pub const SCRATCH: usize = 16 * 1024;
+
+thread_local! {
+    /// Where a read lands whose length is not known before.
+    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+}
 
 /// What a connection is made of.
 #[derive(Debug)]
@@ -62,6 +72,22 @@ impl Stream {
             // It wants to read as long as there is nothing to be taken from it.
             Self::Tls(stream) => !stream.get_ref().1.wants_read(),
         }
+    }
+
+    /// Reads what there is, through the memory of the thread, and puts it behind `read`: a thousand connections that wait share that memory, and what has come is
+    /// copied to memory of exactly its length, which for a message of usual length costs less than a buffer for each. Returns how many bytes came; 0 at the end.
+    pub fn poll_read_onto(&mut self, cx: &mut Context<'_>, read: &mut BytesMut) -> Poll<io::Result<usize>> {
+        LANDING.with_borrow_mut(|landing| {
+            let mut buffer = ReadBuf::new(landing);
+            ready!(Pin::new(self).poll_read(cx, &mut buffer))?;
+            let filled = buffer.filled();
+            if read.is_empty() {
+                *read = BytesMut::from(filled);
+            } else {
+                read.extend_from_slice(filled);
+            }
+            Poll::Ready(Ok(filled.len()))
+        })
     }
 
     fn peek(&self) -> io::Result<usize> {

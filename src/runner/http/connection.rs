@@ -1,9 +1,8 @@
 //! One open connection, and how it is read: without a buffer of its own as long as nothing comes.
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,19 +11,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::record::OpenConnection;
 use crate::server::Watch;
-use crate::tls::Stream;
-
-/// How much is read at once into the memory of the thread.
-const SCRATCH: usize = 16 * 1024;
+use crate::tls::{SCRATCH, Stream};
 
 /// The largest buffer that a long body is read into.
 const LARGEST_READ: usize = 64 * 1024;
-
-thread_local! {
-    /// Where a read lands whose length is not known before: a thousand calls that wait for their answers share it. What has come is
-    /// copied to memory of exactly its length, which for an answer of usual length costs less than a buffer for each connection.
-    static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
-}
 
 /// One open connection. Dropping it closes it at once, whatever it was doing.
 ///
@@ -61,17 +51,7 @@ impl Connection {
             }
             return polled;
         }
-        LANDING.with_borrow_mut(|landing| {
-            let mut buffer = ReadBuf::new(landing);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            let filled = buffer.filled();
-            if self.read.is_empty() {
-                self.read = BytesMut::from(filled);
-            } else {
-                self.read.extend_from_slice(filled);
-            }
-            Poll::Ready(Ok(filled.len()))
-        })
+        self.stream.poll_read_onto(cx, &mut self.read)
     }
 
     /// Gives up the memory of the buffer, which a part of an answer may share, if it holds nothing.
