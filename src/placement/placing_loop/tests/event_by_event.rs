@@ -268,6 +268,23 @@ fn a_plain_runner_that_has_grown_is_found_out_although_its_calls_ended_in_betwee
 }
 
 #[test]
+fn a_plain_runner_that_refused_without_a_call_is_used_as_before_once_it_takes_one() {
+    let mut hand = Hand::new(&[None]);
+    hand.fill(0..20);
+    for number in 0..20 {
+        hand.end(number);
+    }
+    hand.arrive(20);
+    hand.refuse(20, RefusedKind::Status, RunnerNews::default());
+    for number in 21..40 {
+        assert_eq!(tries(&hand.arrive(number)), [], "nobody knows yet");
+    }
+    let tried = tries(&hand.pass(Duration::from_millis(60)));
+    assert_eq!(tried, [(20, 0)], "one finds out");
+    assert_eq!(tries(&hand.commit(20)).len(), 19, "and the others follow at once");
+}
+
+#[test]
 fn probes_of_silent_runners_are_paid_out_of_a_budget() {
     // Forty runners that refuse everything, and a call for each.
     let mut hand = Hand::new(&[None; 40]);

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufStream};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 
 use super::scripted::{answered, attempt, call, held, runner_with, settings, text};
 use crate::runner::http::{HttpRunner, HttpRunnerSettings, Protocol};
@@ -26,6 +27,17 @@ async fn encrypted() -> (TcpListener, Arc<ServerTls>, HttpRunner) {
     (listener, server, runner)
 }
 
+/// The next connection, once the whole request is there. What is written on it goes out when it is flushed, in one piece.
+async fn asked(listener: &TcpListener, tls: &ServerTls) -> TlsStream<BufStream<TcpStream>> {
+    let (stream, _) = listener.accept().await.unwrap();
+    let (mut stream, _) = tls.accept(BufStream::new(stream)).await.unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\nx") {
+        assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+    }
+    stream
+}
+
 #[tokio::test]
 async fn what_was_decrypted_behind_an_answer_reaches_nobody() {
     const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
@@ -39,12 +51,7 @@ async fn what_was_decrypted_behind_an_answer_reaches_nobody() {
         let (call, body) = (call(), held("x"));
         for _ in 0..2 {
             let (ended, _connection) = tokio::join!(attempt(&runner, &call, &body), async {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (mut stream, _) = tls.accept(BufStream::new(stream)).await.unwrap();
-                let mut request = Vec::new();
-                while !request.ends_with(b"\r\n\r\nx") {
-                    assert!(stream.read_buf(&mut request).await.unwrap() > 0);
-                }
+                let mut stream = asked(&listener, &tls).await;
                 for record in &records {
                     stream.write_all(record).await.unwrap();
                 }
@@ -63,12 +70,7 @@ async fn a_connection_that_said_its_end_behind_an_answer_is_not_used_again() {
     let (call, body) = (call(), held("x"));
     for _ in 0..2 {
         let (ended, _connection) = tokio::join!(attempt(&runner, &call, &body), async {
-            let (stream, _) = listener.accept().await.unwrap();
-            let (mut stream, _) = tls.accept(BufStream::new(stream)).await.unwrap();
-            let mut request = Vec::new();
-            while !request.ends_with(b"\r\n\r\nx") {
-                assert!(stream.read_buf(&mut request).await.unwrap() > 0);
-            }
+            let mut stream = asked(&listener, &tls).await;
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
             // The notice of the end (RFC 8446, section 6.1) goes with the answer; the connection itself stays open.
             let (_, session) = stream.get_mut();
