@@ -64,8 +64,8 @@ pub enum BodySyntaxError {
     CutShort,
 }
 
-/// The longest line of a chunk's size.
-const LONGEST_SIZE_LINE: usize = 1_024;
+/// The longest extension of one chunk.
+const LONGEST_EXTENSION: usize = 1_024;
 /// All chunk extensions of a body together.
 const MOST_EXTENSIONS: usize = 16 * 1024;
 /// The longest trailers.
@@ -180,38 +180,37 @@ impl BodyDecoder {
     /// Takes the line of a chunk's size, if it is there.
     fn begin_chunk(&mut self, buffer: &mut BytesMut) -> Result<bool, BodySyntaxError> {
         let Some(end) = memchr::memchr(b'\n', buffer) else {
-            let digits = buffer.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-            let is_broken = match buffer.get(digits) {
-                None => digits > 16,
-                Some(b';') => digits == 0,
-                Some(b'\r') => digits == 0 || buffer.len() > digits + 1,
-                Some(_) => true,
-            };
-            if is_broken {
+            // What can no longer become a line is refused now, so that it does not matter how it arrives.
+            let (digits, extension) = size_line(buffer.strip_suffix(b"\r").unwrap_or(buffer))?;
+            if digits.is_empty() && !buffer.is_empty() {
                 return Err(BodySyntaxError::Chunk);
             }
-            return if buffer.len() > LONGEST_SIZE_LINE { Err(BodySyntaxError::Extensions) } else { Ok(false) };
+            return if extension.len() > LONGEST_EXTENSION { Err(BodySyntaxError::Extensions) } else { Ok(false) };
         };
         let line = buffer.split_to(end + 1);
-        let line = line.strip_suffix(b"\r\n").ok_or(BodySyntaxError::Chunk)?;
-        let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-        let (size, extension) = line.split_at(digits);
-        let is_extension = match extension {
-            [] => true,
-            [b';', rest @ ..] => rest.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f)),
-            _ => false,
-        };
-        if !is_extension || !(1..=16).contains(&digits) {
+        let (size, extension) = size_line(line.strip_suffix(b"\r\n").ok_or(BodySyntaxError::Chunk)?)?;
+        if size.is_empty() {
             return Err(BodySyntaxError::Chunk);
         }
         self.extensions_left = match self.extensions_left.checked_sub(extension.len()) {
-            Some(left) if extension.len() <= LONGEST_SIZE_LINE => left,
+            Some(left) if extension.len() <= LONGEST_EXTENSION => left,
             _ => return Err(BodySyntaxError::Extensions),
         };
         let size = size.iter().fold(0_u64, |size, digit| (size << 4) | u64::from(hexadecimal(*digit)));
         self.state = if size == 0 { State::Trailers } else { State::ChunkData(size) };
         Ok(true)
     }
+}
+
+/// The digits of a chunk's size, and its extension, of a line without its end; or of the part of it that is there.
+fn size_line(line: &[u8]) -> Result<(&[u8], &[u8]), BodySyntaxError> {
+    let (digits, extension) = line.split_at(line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count());
+    let is_extension = match extension {
+        [] => true,
+        [b';', rest @ ..] => rest.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f)),
+        _ => false,
+    };
+    if is_extension && digits.len() <= 16 { Ok((digits, extension)) } else { Err(BodySyntaxError::Chunk) }
 }
 
 /// At most `most` bytes off the front, and what is left of `most`; `None` if there are none.
@@ -299,13 +298,15 @@ mod tests {
             "g\r\n",
             "10000000000000000\r\n",
             "-1\r\n",
-            "3\rX",
             "3;a\0b\r\nabc\r\n",
             "0\r\nbroken\r\n\r\n",
             "0\r\nt: 1\n\r\n",
             "0\r\n\n",
         ] {
             assert!(read(BodyLength::Chunked, &[text.as_bytes()]).is_err(), "{text:?}");
+        }
+        for text in ["10000000000000000;", "3;a\0", "3;a\rb", ";", "\r", "3\rX"] {
+            assert_eq!(read(BodyLength::Chunked, &[text.as_bytes()]), Err(BodySyntaxError::Chunk), "before its line is whole: {text:?}");
         }
         let flood = format!("3;{}\r\nabc\r\n", "x".repeat(1_000)).repeat(20);
         assert_eq!(read(BodyLength::Chunked, &[flood.as_bytes()]), Err(BodySyntaxError::Extensions));

@@ -15,6 +15,9 @@ pub enum WorkerStart {
     Cold(Duration),
 }
 
+/// No start takes a thousand days; and up to there a number with a fraction says one microsecond and no other.
+const LONGEST_START_MILLIS: f64 = 86_400_000_000.0;
+
 /// The text does not say how a worker came to its call.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("`{text}` is no start: expected `warm`, or `cold;dur=MILLISECONDS`")]
@@ -43,6 +46,9 @@ impl FromStr for WorkerStart {
             return Ok(Self::Warm);
         }
         let millis: f64 = text.strip_prefix("cold;dur=").ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
+        if !(0.0..LONGEST_START_MILLIS).contains(&millis) {
+            return Err(wrong());
+        }
         // Rounded to what is written, since a fraction of ten has no exact form of two.
         let micros = Duration::try_from_secs_f64(millis / 1e3).map_err(|_| wrong())?.as_nanos().saturating_add(500) / 1_000;
         Ok(Self::Cold(Duration::from_micros(u64::try_from(micros).map_err(|_| wrong())?)))
@@ -60,7 +66,7 @@ mod tests {
         let cold = WorkerStart::Cold(Duration::from_micros(403_215));
         assert_eq!(cold.to_string(), "cold;dur=403.215");
         assert_eq!("cold;dur=403.2".parse(), Ok(WorkerStart::Cold(Duration::from_micros(403_200))));
-        for text in ["", "Warm", "warm ", "cold", "cold;dur=", "cold;dur=-1", "cold;dur=1e300", "cold;dur=NaN", "cold; dur=1"] {
+        for text in ["", "Warm", "warm ", "cold", "cold;dur=", "cold;dur=-1", "cold;dur=1e300", "cold;dur=8.64e10", "cold;dur=NaN", "cold; dur=1"] {
             assert!(text.parse::<WorkerStart>().is_err(), "{text}");
         }
     }
