@@ -306,7 +306,11 @@ mod tests {
             assert!(read(BodyLength::Chunked, &[text.as_bytes()]).is_err(), "{text:?}");
         }
         for text in ["10000000000000000;", "3;a\0", "3;a\rb", ";", "\r", "3\rX"] {
-            assert_eq!(read(BodyLength::Chunked, &[text.as_bytes()]), Err(BodySyntaxError::Chunk), "before its line is whole: {text:?}");
+            assert_eq!(
+                read(BodyLength::Chunked, &[text.as_bytes()]),
+                Err(BodySyntaxError::Chunk),
+                "before its line is whole: {text:?}"
+            );
         }
         let flood = format!("3;{}\r\nabc\r\n", "x".repeat(1_000)).repeat(20);
         assert_eq!(read(BodyLength::Chunked, &[flood.as_bytes()]), Err(BodySyntaxError::Extensions));

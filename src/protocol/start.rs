@@ -66,7 +66,18 @@ mod tests {
         let cold = WorkerStart::Cold(Duration::from_micros(403_215));
         assert_eq!(cold.to_string(), "cold;dur=403.215");
         assert_eq!("cold;dur=403.2".parse(), Ok(WorkerStart::Cold(Duration::from_micros(403_200))));
-        for text in ["", "Warm", "warm ", "cold", "cold;dur=", "cold;dur=-1", "cold;dur=1e300", "cold;dur=8.64e10", "cold;dur=NaN", "cold; dur=1"] {
+        for text in [
+            "",
+            "Warm",
+            "warm ",
+            "cold",
+            "cold;dur=",
+            "cold;dur=-1",
+            "cold;dur=1e300",
+            "cold;dur=8.64e10",
+            "cold;dur=NaN",
+            "cold; dur=1",
+        ] {
             assert!(text.parse::<WorkerStart>().is_err(), "{text}");
         }
     }
