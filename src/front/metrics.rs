@@ -14,10 +14,11 @@ use std::sync::{Arc, OnceLock};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 
 use crate::model::Outcome;
-use crate::telemetry::metrics::{CounterFamily, GaugeFamily, HandleCache, HistogramFamily, Label, LabelFilter, Metrics};
+use crate::telemetry::metrics::{
+    CounterFamily, GaugeFamily, HandleCache, Histogram, HistogramFamily, Label, LabelFilter, Metrics,
+};
 
 /// The families.
 #[derive(Debug)]

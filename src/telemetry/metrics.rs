@@ -9,12 +9,12 @@ use std::time::Duration;
 use prometheus_client::collector::Collector;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, NativeHistogramConfig};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 
 pub use super::family::{Family, Labels, MakeMetric};
 pub use super::handle_cache::HandleCache;
+pub use super::histogram::Histogram;
 
 /// The labels there are. Their values come from configuration or from closed sets, never from a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -74,10 +74,6 @@ pub type GaugeFamily = Family<Gauge>;
 /// A family of histograms.
 pub type HistogramFamily = Family<Histogram, HistogramMaker>;
 
-/// Sparse buckets that one native histogram may have before it gives up resolution: the default of OpenTelemetry's exponential
-/// histograms.
-const MAX_NATIVE_BUCKETS: usize = 160;
-
 /// Makes the histograms of one family, all with the same buckets.
 #[derive(Clone, Debug)]
 pub struct HistogramMaker {
@@ -87,14 +83,7 @@ pub struct HistogramMaker {
 
 impl MakeMetric<Histogram> for HistogramMaker {
     fn make(&self) -> Histogram {
-        let buckets = self.buckets.iter().copied();
-        if self.is_native {
-            // The default bucket factor is 1.1, the precision that Prometheus recommends.
-            let native = NativeHistogramConfig::default().max_buckets(MAX_NATIVE_BUCKETS);
-            Histogram::new_classic_and_native(buckets, native)
-        } else {
-            Histogram::new(buckets)
-        }
+        Histogram::new(Arc::clone(&self.buckets), self.is_native)
     }
 }
 

@@ -16,6 +16,7 @@ mod config;
 pub mod exposition;
 mod family;
 mod handle_cache;
+mod histogram;
 pub mod logging;
 pub mod metrics;
 pub mod process;

@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 
 use super::record::Ending;
-use crate::telemetry::metrics::{CounterFamily, GaugeFamily, HistogramFamily, Label, LabelFilter, Labels, Metrics};
+use crate::telemetry::metrics::{CounterFamily, GaugeFamily, Histogram, HistogramFamily, Label, LabelFilter, Labels, Metrics};
 
 /// The families. Cheap to clone.
 #[derive(Clone, Debug)]
