@@ -287,7 +287,9 @@ async fn the_runner_gets_the_clients_headers_without_those_of_its_connection_and
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
     let bench = bench(Scripted::new("a:1", move |call| {
-        let mut names: Vec<String> = call.call.head.headers.keys().map(ToString::to_string).collect();
+        let head = &call.call.head;
+        let of_hop = head.hop.iter().map(|(name, _)| name.to_string());
+        let mut names: Vec<String> = head.headers.keys().map(ToString::to_string).chain(of_hop).collect();
         names.sort();
         *log.lock().unwrap() = names;
         async { Attempt::Committed(Ok(Response::new(AnswerBody::empty()))) }.boxed()
@@ -316,7 +318,9 @@ async fn a_client_cannot_take_away_what_runners_are_told_of_it() {
     let seen = Arc::new(Mutex::new(HeaderMap::new()));
     let log = Arc::clone(&seen);
     let runner = Scripted::new("a:1", move |call| {
-        *log.lock().unwrap() = call.call.head.headers.clone();
+        let head = &call.call.head;
+        let fields = head.headers.iter().map(|(name, value)| (name.clone(), value)).chain(head.hop.iter());
+        *log.lock().unwrap() = fields.map(|(name, value)| (name, value.clone())).collect();
         async { Attempt::Committed(Ok(Response::new(AnswerBody::empty()))) }.boxed()
     });
     let bench = bench_with(FrontConfig { trusted_hops: 1, ..FrontConfig::default() }, runner, Vec::new());

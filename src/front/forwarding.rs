@@ -6,11 +6,8 @@ use http::header::{FORWARDED, MAX_FORWARDS, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::model::HopFields;
 use crate::protocol::{KnownField, KnownFields};
-
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// In which words runners are told who called.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,59 +128,53 @@ impl Forwarding {
         }
     }
 
-    /// Writes what a runner is to know of the hop to us, and leaves of what was said before what trusted hops have said.
-    pub(super) fn write(&self, headers: &mut HeaderMap, version: Version, hop: Option<&ClientHop>, host: Option<&HeaderValue>) {
-        // What is there now: a client can have taken away with `Connection` what it sent.
-        let known = KnownFields::of(headers);
+    /// What a runner is to know of the hop to us. Of what was said of hops before, the headers keep no more than what trusted hops have said.
+    pub(super) fn tell(
+        &self,
+        headers: &mut HeaderMap,
+        known: KnownFields,
+        version: Version,
+        hop: Option<&ClientHop>,
+        host: Option<HeaderValue>,
+    ) -> HopFields {
         let via = match version {
             Version::HTTP_2 => &self.via[2],
             Version::HTTP_10 => &self.via[0],
             _ => &self.via[1],
         };
-        if let Some(via) = via {
-            headers.append(VIA, via.clone());
-        }
+        let mut told = HopFields { via: via.clone(), ..HopFields::default() };
         let mut former = |field, name: HeaderName| if known.has(field) { self.trusted(headers, &name) } else { None };
-        let former_for = former(KnownField::XForwardedFor, FORWARDED_FOR);
+        let former_for = former(KnownField::XForwardedFor, HopFields::FOR);
         let former_forwarded = former(KnownField::Forwarded, FORWARDED);
         let (mut has_proto, mut has_host) = (known.has(KnownField::XForwardedProto), known.has(KnownField::XForwardedHost));
         if self.trusted_hops == 0 || !self.style.has_x() {
-            for (is_there, name) in [(&mut has_proto, FORWARDED_PROTO), (&mut has_host, FORWARDED_HOST)] {
+            for (is_there, name) in [(&mut has_proto, HopFields::PROTO), (&mut has_host, HopFields::HOST)] {
                 if std::mem::take(is_there) {
                     headers.remove(name);
                 }
             }
         }
-        let Some(hop) = hop else { return };
+        let Some(hop) = hop else { return told };
         if self.style.has_x() {
-            let list = match former_for {
+            told.forwarded_for = match former_for {
                 Some(former) => joined(&former, hop.plain.to_str().unwrap_or_default()),
                 None => Some(hop.plain.clone()),
             };
-            if let Some(list) = list {
-                headers.insert(FORWARDED_FOR, list);
-            }
-            if !has_proto {
-                headers.insert(FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
-            }
-            if let Some(host) = host
-                && !has_host
-            {
-                headers.insert(FORWARDED_HOST, host.clone());
-            }
+            told.forwarded_proto = (!has_proto).then(|| HeaderValue::from_static(hop.scheme));
         }
         if self.style.has_forwarded() {
-            let quoted = host.and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\']));
+            let quoted = host.as_ref().and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\']));
             let host = quoted.map_or_else(String::new, |host| format!(";host=\"{host}\""));
             let element = format!("for={}{host};proto={}", hop.node, hop.scheme);
-            let list = match former_forwarded {
+            told.forwarded = match former_forwarded {
                 Some(former) => joined(&former, &element),
                 None => HeaderValue::from_str(&element).ok(),
             };
-            if let Some(list) = list {
-                headers.insert(FORWARDED, list);
-            }
         }
+        if self.style.has_x() && !has_host {
+            told.forwarded_host = host;
+        }
+        told
     }
 
     /// Takes a list out of the headers; of its elements those are left that trusted hops have written: the last ones.
@@ -213,7 +204,11 @@ mod tests {
     fn written(forwarding: &Forwarding, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = map(pairs);
         let hop = ClientHop::new("192.0.2.7:5000".parse().unwrap());
-        forwarding.write(&mut headers, Version::HTTP_11, Some(&hop), Some(&HeaderValue::from_static("shop:80")));
+        let (known, host) = (KnownFields::of(&headers), HeaderValue::from_static("shop:80"));
+        let told = forwarding.tell(&mut headers, known, Version::HTTP_11, Some(&hop), Some(host));
+        for (name, value) in told.iter() {
+            headers.append(name, value.clone());
+        }
         headers
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use crate::model::CallId;
@@ -20,8 +21,9 @@ const MAX_REQUEST_ID: usize = 128;
 
 /// A call's id as the value of a header.
 pub(super) fn id_value(call_id: CallId) -> HeaderValue {
-    // Twenty-six base 32 digits are always one.
-    HeaderValue::try_from(call_id.to_string()).unwrap_or(HeaderValue::from_static(""))
+    // One block of memory, however many share it. Twenty-six base 32 digits are always a value.
+    let digits = Bytes::from_owner(call_id.digits());
+    HeaderValue::from_maybe_shared(digits).unwrap_or(HeaderValue::from_static(""))
 }
 
 /// The client's request id, if it sent one that is fit for a log line (visible ASCII, at most 128 characters); else the call's id.

@@ -372,8 +372,11 @@ impl Front {
         let upgrade = wanted_protocol(head, destination.upgrade.as_deref());
         let talk = if known.has(KnownField::ContentType) { Talk::of(&head.headers) } else { Talk::InTurn };
         let mut end_to_end = std::mem::take(&mut head.headers);
+        let mut known = known;
         if known.has_any(KnownFields::HOP_BY_HOP) {
             remove_hop_by_hop(&mut end_to_end);
+            // A client can take away with `Connection` what it sent.
+            known = KnownFields::of(&end_to_end);
         }
         let hint = if known.has_any(KnownFields::INTERNAL) { take_hint(&mut end_to_end) } else { None };
         // Host and length are written anew for the runner; an expectation was for us.
@@ -383,7 +386,7 @@ impl Front {
                 end_to_end.remove(name);
             }
         }
-        shared.forwarding.write(&mut end_to_end, head.version, hop, host.as_ref());
+        let told = shared.forwarding.tell(&mut end_to_end, known, head.version, hop, host);
         let mut call = Box::new(Call {
             id: record.call_id,
             function: destination.function,
@@ -395,6 +398,7 @@ impl Front {
                 original_target: with_query(head.uri.path(), &head.uri),
                 authority,
                 headers: end_to_end,
+                hop: told,
                 upgrade,
             },
             deadline,

@@ -4,11 +4,10 @@
 //! line breaks (their type refuses them), so that nothing that is written here can split a message (RFC 9110 section 5.5).
 
 use bytes::{BufMut as _, BytesMut};
-use http::header::{CONTENT_LENGTH, DATE};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode, Version};
 
 use super::length::BodyLength;
-use crate::protocol::{KnownField, KnownFields};
 
 /// Whether a connection goes on after a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +51,9 @@ pub fn encode_response(into: &mut BytesMut, head: &ResponseHead<'_>) {
     {
         put_field(into, CONTENT_LENGTH.as_str(), told.as_bytes());
     }
-    let known = encode_fields(into, head.headers);
+    let has_date = encode_fields(into, head.headers);
     put_framing(into, head.length);
-    if !known.has(KnownField::Date) && !head.date.is_empty() {
+    if !has_date && !head.date.is_empty() {
         put_field(into, DATE.as_str(), head.date);
     }
     match head.persistence {
@@ -65,16 +64,14 @@ pub fn encode_response(into: &mut BytesMut, head: &ResponseHead<'_>) {
     into.put_slice(b"\r\n");
 }
 
-/// The fields without framing; returns which there were.
-fn encode_fields(into: &mut BytesMut, headers: &HeaderMap) -> KnownFields {
-    const FRAMING: KnownFields = KnownFields::these(&[KnownField::ContentLength, KnownField::TransferEncoding]);
-    headers.iter().fold(KnownFields::default(), |seen, (name, value)| {
-        let this = KnownFields::default().and(name);
-        let is_connection = this.has(KnownField::Connection) && value.as_bytes() != b"upgrade";
-        if !this.has_any(FRAMING) && !is_connection {
+/// The fields without framing; returns whether there was a `Date`.
+fn encode_fields(into: &mut BytesMut, headers: &HeaderMap) -> bool {
+    headers.iter().fold(false, |has_date, (name, value)| {
+        let is_connection = *name == CONNECTION && value.as_bytes() != b"upgrade";
+        if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING && !is_connection {
             put_field(into, name.as_str(), value.as_bytes());
         }
-        seen.or(this)
+        has_date || *name == DATE
     })
 }
 

@@ -117,13 +117,13 @@ pub(super) fn with_room<'b, T>(
     }
 }
 
-/// How many more header fields a head has after a proxy has taken and added its own; room for them is made at once. A request gives `Host` and gets `Via` and three
-/// `X-Forwarded-*`; an answer may give `Content-Length` and gets two ids.
-const MORE_FIELDS: usize = 3;
-
-/// The fields as a map, and which of them are known; their values share the memory of `head`.
-pub(super) fn header_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<(HeaderMap, KnownFields), MalformedHead> {
-    let mut map = HeaderMap::with_capacity(fields.len() + MORE_FIELDS);
+/// The fields as a map with room for `more`, and which of them are known; their values share the memory of `head`.
+pub(super) fn header_map(
+    head: &Bytes,
+    fields: &[httparse::Header<'_>],
+    more: usize,
+) -> Result<(HeaderMap, KnownFields), MalformedHead> {
+    let mut map = HeaderMap::with_capacity(fields.len() + more);
     let mut known = KnownFields::default();
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| MalformedHead::bad("a header has no valid name"))?;

@@ -74,7 +74,7 @@ fn parse_head(head: &Bytes, limits: &HeadLimits) -> Result<ReceivedRequest, Malf
         parsed.parse_with_uninit_headers(head, room)?;
         target = parsed.path.map(|path| head.slice_ref(path.as_bytes()));
         let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes());
-        Ok((method, parsed.version, header_map(head, parsed.headers)))
+        Ok((method, parsed.version, header_map(head, parsed.headers, 0)))
     })
     .map_err(|error| of_version(error, head))
     .and_then(|(method, version, headers)| Ok((method, version, headers?)))?;

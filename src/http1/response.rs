@@ -43,11 +43,14 @@ pub fn parse_response(
     }
 }
 
+/// What a client is told beside what a runner says: the ids of call and request. Room for it is made at once.
+const MORE_FIELDS: usize = 2;
+
 fn parse_head(head: &Bytes, limits: &HeadLimits, method: &Method) -> Result<ReceivedResponse, MalformedHead> {
     let (status, version, headers) = with_room(limits.max_fields, |room| {
         let mut parsed = httparse::Response::new(&mut []);
         httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, head, room)?;
-        Ok((parsed.code.unwrap_or_default(), parsed.version, header_map(head, parsed.headers)))
+        Ok((parsed.code.unwrap_or_default(), parsed.version, header_map(head, parsed.headers, MORE_FIELDS)))
     })
     .map_err(malformed)?;
     let (mut headers, known) = headers?;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::header::{FORWARDED, VIA};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::function::Function;
 use super::ids::CallId;
@@ -37,6 +38,43 @@ pub struct TraceContext {
     pub is_sampled: bool,
 }
 
+/// What a runner is told of the hop from the client to us. It stands behind the client's own headers, which hold nothing of it but what is believed of earlier hops.
+#[derive(Clone, Debug, Default)]
+pub struct HopFields {
+    /// `Via` (RFC 9110 section 7.6.3): one more line of it.
+    pub via: Option<HeaderValue>,
+    /// `X-Forwarded-For`.
+    pub forwarded_for: Option<HeaderValue>,
+    /// `X-Forwarded-Proto`.
+    pub forwarded_proto: Option<HeaderValue>,
+    /// `X-Forwarded-Host`.
+    pub forwarded_host: Option<HeaderValue>,
+    /// `Forwarded` (RFC 7239).
+    pub forwarded: Option<HeaderValue>,
+}
+
+impl HopFields {
+    /// The name of [`Self::forwarded_for`].
+    pub const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    /// The name of [`Self::forwarded_proto`].
+    pub const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    /// The name of [`Self::forwarded_host`].
+    pub const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+    /// Those that are there, each with its name.
+    pub fn iter(&self) -> impl Iterator<Item = (HeaderName, &HeaderValue)> {
+        let Self { via, forwarded_for, forwarded_proto, forwarded_host, forwarded } = self;
+        let fields = [
+            (VIA, via),
+            (Self::FOR, forwarded_for),
+            (Self::PROTO, forwarded_proto),
+            (Self::HOST, forwarded_host),
+            (FORWARDED, forwarded),
+        ];
+        fields.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)))
+    }
+}
+
 /// The part of a request that is small and known at once: all but the body.
 #[derive(Clone, Debug)]
 pub struct CallHead {
@@ -50,6 +88,8 @@ pub struct CallHead {
     pub authority: Option<String>,
     /// The client's end-to-end headers; hop-by-hop headers are gone already.
     pub headers: HeaderMap,
+    /// What is said of the hop to us.
+    pub hop: HopFields,
     /// The protocol that the client wants to switch to (the value of its `Upgrade`), if its route allows that one.
     pub upgrade: Option<HeaderValue>,
 }

@@ -32,6 +32,13 @@ macro_rules! ulid_identifier {
             pub const fn from_parts(timestamp_ms: u64, random: u128) -> Self {
                 Self(Ulid::from_parts(timestamp_ms, random))
             }
+
+            /// Its digits, in ASCII.
+            pub fn digits(self) -> [u8; ulid::ULID_LEN] {
+                let mut digits = [0; ulid::ULID_LEN];
+                self.0.array_to_str(&mut digits);
+                digits
+            }
         }
 
         impl fmt::Display for $name {

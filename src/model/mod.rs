@@ -20,7 +20,7 @@ mod time;
 pub use access::{Access, RateLimit, validate_identities};
 pub use backoff::Backoff;
 pub use byte_size::ByteSize;
-pub use call::{Call, CallHead, CallKind, Intent, TraceContext};
+pub use call::{Call, CallHead, CallKind, HopFields, Intent, TraceContext};
 pub use function::{Digest, Format, Function, FunctionName, FunctionSpec, Idempotent, InvalidName};
 pub use ids::{CallId, IncarnationId, InvalidId, RunnerId};
 pub use invalid_value::InvalidValue;

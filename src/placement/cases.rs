@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::{GaveUp, NotPlaced, Placed, Placement, PlacementConfig, PlacementMetrics, PlacerChoice, Report};
 use crate::model::{
-    Call, CallHead, CallId, CallKind, Function, FunctionSpec, Idempotent, Intent, Outcome, RunnerId, TraceContext,
+    Call, CallHead, CallId, CallKind, Function, FunctionSpec, HopFields, Idempotent, Intent, Outcome, RunnerId, TraceContext,
 };
 use crate::pool::{Fault, Member, PoolAnswer, PoolError, RunnerPool, Snapshot, SnapshotPool};
 use crate::protocol::{AgentStatus, RefusalReason};
@@ -147,6 +147,7 @@ fn named_call(name: &str) -> Call {
             original_target: "/invoke/f".into(),
             authority: None,
             headers: http::HeaderMap::new(),
+            hop: HopFields::default(),
             upgrade: None,
         },
         deadline: None,

@@ -154,7 +154,6 @@ where
             After::Close => return,
             After::Refuse(malformed) => return Box::pin(refuse(wire, around, *malformed, watch)).await,
         }
-        watch.set(Instant::now() + around.rules.limits.idle_timeout);
         wire.lock().let_go_of_memory();
         let has_more = poll_fn(|cx| {
             let mut inside = wire.lock();

@@ -83,7 +83,10 @@ where
         }
     };
     match sending.await {
-        Sent::Whole(Persistence::KeepAlive) => After::Next,
+        Sent::Whole(Persistence::KeepAlive) => {
+            watch.set(turn::now() + around.rules.limits.idle_timeout);
+            After::Next
+        }
         Sent::Whole(Persistence::Close) => {
             Box::pin(linger(wire)).await;
             After::Close

@@ -1,6 +1,6 @@
 //! Counts one placement; when dropped before its end, as cancelled.
 //!
-//! What a placement takes is measured within the turn in which it is made, so that the clock of turns would say that it takes nothing: the clock itself is read.
+//! What a placement takes is measured within the turn in which it is made, so that the clock of turns would say that it takes nothing: for that, the clock itself is read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use crate::placement::not_placed::NotPlaced;
 use crate::runner::{AnswerBody, CallError, Refused};
 use crate::telemetry::metrics::observe;
 use crate::telemetry::trace::{Span, SpanKind, Tracer};
+use crate::telemetry::turn;
 
 use super::{Account, Crowd, PlacedResult};
 
@@ -122,7 +123,7 @@ impl<'a> Tally<'a> {
         let counter = if result.is_ok() { &self.handles.placed_ok } else { &self.handles.placed_error };
         counter.inc();
         if let Some((runner, began)) = self.under_way.take() {
-            self.report.committed = began.elapsed();
+            self.report.committed = turn::now().saturating_duration_since(began);
             self.report.runner = Some(runner);
         }
         self.finish();

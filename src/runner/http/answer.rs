@@ -54,11 +54,16 @@ pub(super) enum Ended {
 /// Leaves of the headers what is for the client.
 pub(super) fn clean(headers: &mut HeaderMap) {
     // Both at once are a known way to smuggle a second answer (RFC 9112 section 6.3); the body was read by its chunks.
-    if KnownFields::of(headers).has(KnownField::TransferEncoding) {
+    let known = KnownFields::of(headers);
+    if known.has(KnownField::TransferEncoding) {
         headers.remove(CONTENT_LENGTH);
     }
-    remove_hop_by_hop(headers);
-    remove_internal(headers);
+    if known.has_any(KnownFields::HOP_BY_HOP) {
+        remove_hop_by_hop(headers);
+    }
+    if known.has_any(KnownFields::INTERNAL) {
+        remove_internal(headers);
+    }
 }
 
 #[cfg(test)]

@@ -221,11 +221,14 @@ fn head(call: &RunnerCall<'_>, connections: &Connections) -> Result<Request<()>,
     let mut uri = ::http::uri::Parts::default();
     (uri.scheme, uri.authority, uri.path_and_query) = (Some(Scheme::HTTP), Some(authority), Some(path));
     let uri = Uri::from_parts(uri).map_err(|error| unwritable(format!("the request has no proper target: {error}")))?;
-    let mut map = HeaderMap::with_capacity(head.headers.len() + 3);
+    let mut map = HeaderMap::with_capacity(head.headers.len() + 8);
     for (name, value) in &head.headers {
         if is_passed_on(name) {
             map.append(name, value.clone());
         }
+    }
+    for (name, value) in head.hop.iter() {
+        map.append(name, value.clone());
     }
     let trace = format_traceparent(&call.trace);
     let trace = HeaderValue::from_bytes(&trace).map_err(|error| unwritable(format!("the trace cannot be told: {error}")))?;

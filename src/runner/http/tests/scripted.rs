@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::model::{Call, CallHead, CallId, CallKind, Function, FunctionSpec, Intent, TraceContext};
+use crate::model::{Call, CallHead, CallId, CallKind, Function, FunctionSpec, HopFields, Intent, TraceContext};
 use crate::runner::http::{HttpRunner, HttpRunnerSettings, Protocol, RunnerMetrics};
 use crate::runner::{AnswerBody, Attempt, CallBody, CallError, Refused, Runner as _, RunnerCall, StreamingBody};
 use crate::telemetry::metrics::{Metrics, MetricsConfig};
@@ -146,6 +146,7 @@ pub(super) fn call() -> Call {
             original_target: "/greet".to_owned(),
             authority: None,
             headers: HeaderMap::new(),
+            hop: HopFields::default(),
             upgrade: None,
         },
         deadline: None,
