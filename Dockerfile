@@ -6,7 +6,7 @@
 #
 # With a binary that was built here, on the same Debian release or an older one:
 #
-#     cargo build --profile dist
+#     .ci/dist
 #     docker build -t runpool --target prebuilt .
 ARG BASE=debian:bookworm-slim
 ARG RUST=rust:1.95-bookworm
@@ -30,9 +30,10 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY benches benches
+COPY .ci/dist .ci/dist
 # What `runpool --version` shows behind the version.
 ARG RUNPOOL_COMMIT
-RUN cargo build --locked --profile dist
+RUN rustup component add llvm-tools && .ci/dist
 
 FROM runtime AS from-source
 COPY --from=build /src/target/dist/runpool /usr/local/bin/runpool

@@ -85,8 +85,12 @@ def wrk(port, seconds, directory, method="POST", path="/", connections=64):
             "failed": int(errors.group(1)) if errors else 0}
 
 
+# Tools that are in a Debian package of another name.
+PACKAGES = {"h2load": "nghttp2-client", "taskset": "util-linux"}
+
+
 def needs(*tools):
     os.environ["PATH"] += ":/usr/sbin"
     for tool in tools:
         if not shutil.which(tool):
-            sys.exit(f"{tool} is missing: apt-get install {' '.join(tools)}")
+            sys.exit(f"{tool} is missing: apt-get install {' '.join(PACKAGES.get(each, each) for each in tools)}")
