@@ -41,7 +41,7 @@ struct Explained {
 #[derive(Clone, Debug)]
 struct Facts {
     runner: Option<RunnerId>,
-    account: Option<Account>,
+    account: Option<Arc<Account>>,
     not_placed: Option<&'static str>,
     crowd: Option<Crowd>,
     waited_ms: f64,
@@ -204,7 +204,7 @@ impl Explained {
         let chosen = explanation.and_then(|explanation| explanation.reason).map(|reason| reason.as_str());
         // A call that left before it was decided, say: its outcome is all there is to tell.
         let reason = not_placed.or(chosen).map_or_else(|| self.outcome.as_str().replace('_', "-"), str::to_owned);
-        let candidates = account.as_ref().map_or_else(Vec::new, |Account { explanation, names }| {
+        let candidates = account.as_deref().map_or_else(Vec::new, |Account { explanation, names }| {
             let seen =
                 explanation.candidates.iter().zip(names).filter_map(|(candidate, name)| Some(((*candidate)?, name.as_ref()?)));
             let view = |(candidate, name): (crate::placement::Candidate, &RunnerId)| CandidateView {

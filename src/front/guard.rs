@@ -104,7 +104,7 @@ impl Guard {
         }
     }
 
-    /// Lets a call of `function` in that comes at `now`, after an origin that is always the same. A token that was asked for is taken out of the headers:
+    /// Lets a call of `function` in that comes `now`, counted from an origin that is always the same. A token that was asked for is taken out of the headers:
     /// it was for us, and no function should see it.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl Guard {
         function: &Function,
         headers: &mut HeaderMap,
         identity: Option<&PeerIdentity>,
-        now: Duration,
+        now: impl Fn() -> Duration,
     ) -> Result<(), Denied> {
         if self.rules.is_empty() {
             return Ok(());
@@ -131,7 +131,7 @@ impl Guard {
                 }
                 headers.remove(AUTHORIZATION);
                 // First the caller's own limit: one that is over it takes nothing from the others.
-                take(token.limiter.as_deref(), now, || format!("the token `{}` has made as many calls as it may", token.name))?;
+                take(token.limiter.as_deref(), now(), || format!("the token `{}` has made as many calls as it may", token.name))?;
             }
             Demand::Identity(names) => {
                 let Some(identity) = identity else {
@@ -145,7 +145,7 @@ impl Guard {
                 }
             }
         }
-        take(rule.limiter.as_deref(), now, || format!("function `{name}` was called as often as it may be"))
+        take(rule.limiter.as_deref(), now(), || format!("function `{name}` was called as often as it may be"))
     }
 
     fn token(&self, headers: &HeaderMap, function: &FunctionName) -> Result<&KnownToken, Denied> {
@@ -195,7 +195,7 @@ mod tests {
         mut headers: HeaderMap,
         identity: Option<&PeerIdentity>,
     ) -> (&'static str, bool) {
-        let word = match guard.admit(&Function::new(spec.clone()), &mut headers, identity, Duration::ZERO) {
+        let word = match guard.admit(&Function::new(spec.clone()), &mut headers, identity, || Duration::ZERO) {
             Ok(()) => "in",
             Err(Denied::Unauthorized { challenge, .. }) if challenge == CHALLENGE => "who?",
             Err(Denied::Unauthorized { .. }) => "unknown",

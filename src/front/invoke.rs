@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, UPGRADE, WWW_AUTHENTICATE};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use tokio::sync::Semaphore;
@@ -26,7 +27,6 @@ use super::guard::Denied;
 use super::held_body::{Fate, HoldError, Talk, held_size, hold};
 use super::identity::{id_value, new_call_id, request_id};
 use super::record::{FrontTelemetry, Record};
-use super::routes::with_query;
 use crate::executions::Executions;
 use crate::http1::MalformedHead;
 use crate::model::{Call, CallHead, CallKind, Outcome, TraceContext};
@@ -364,7 +364,7 @@ impl Front {
         let destination = catalog.destination(&head.method, authority.as_deref(), &head.uri).map_err(not_found)?;
         record.queued(&destination.function);
         let identity = head.extensions.get::<ClientIdentity>().map(|client| &*client.0);
-        catalog.guard().admit(&destination.function, &mut head.headers, identity, turn::now() - shared.began)?;
+        catalog.guard().admit(&destination.function, &mut head.headers, identity, || turn::now() - shared.began)?;
         let is_detached = known.has(KnownField::FnInvokeType)
             && head.headers.get(headers::FN_INVOKE_TYPE).is_some_and(|value| value == headers::DETACHED);
         let timeout = if known.has(KnownField::TimeoutMs) { client_timeout(&head.headers)? } else { None };
@@ -395,7 +395,7 @@ impl Front {
             head: CallHead {
                 method: head.method.clone(),
                 rest: destination.rest,
-                original_target: with_query(head.uri.path(), &head.uri),
+                original_target: head.uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")),
                 authority,
                 headers: end_to_end,
                 hop: told,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::{FORWARDED, VIA};
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::function::Function;
@@ -83,7 +84,7 @@ pub struct CallHead {
     /// Path below the function, with its query: empty, or starting with `/` or `?`. Forwarded byte for byte.
     pub rest: String,
     /// The path and query as the client sent them.
-    pub original_target: String,
+    pub original_target: PathAndQuery,
     /// The authority the client asked for, if it named one.
     pub authority: Option<String>,
     /// The client's end-to-end headers; hop-by-hop headers are gone already.

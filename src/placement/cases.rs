@@ -144,7 +144,7 @@ fn named_call(name: &str) -> Call {
         head: CallHead {
             method: http::Method::POST,
             rest: String::new(),
-            original_target: "/invoke/f".into(),
+            original_target: "/invoke/f".parse().unwrap(),
             authority: None,
             headers: http::HeaderMap::new(),
             hop: HopFields::default(),

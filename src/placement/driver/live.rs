@@ -149,18 +149,18 @@ pub(super) struct CallGuard {
 
 impl CallGuard {
     /// The head of the answer came. Returns why the call went where it went.
-    pub(super) fn committed(&self, at: At, start: StartKind, said: Said) -> Option<Account> {
+    pub(super) fn committed(&self, at: At, start: StartKind, said: Said) -> Option<Arc<Account>> {
         let mut inside = self.live.lock();
         let news = self.live.news(&mut inside, at, said);
         let stepped = self.live.step(&mut inside, &Event::Committed { call: self.call, start, news }, None);
-        let account = inside.account(self.call, self.live.now());
+        let account = inside.account(self.call, inside.latest);
         drop(inside);
         wake(stepped.woken);
         account
     }
 
     /// The call is committed, and there is no answer of its function. Returns why it went where it went.
-    pub(super) fn failed(mut self, at: At, how: EndedHow, said: Said) -> Option<Account> {
+    pub(super) fn failed(mut self, at: At, how: EndedHow, said: Said) -> Option<Arc<Account>> {
         self.is_over = true;
         let mut inside = self.live.lock();
         let account = inside.account(self.call, self.live.now());
@@ -556,11 +556,11 @@ impl Inside {
         self.machine.view()
     }
 
-    fn account(&self, call: CallNumber, now: Moment) -> Option<Account> {
+    fn account(&self, call: CallNumber, now: Moment) -> Option<Arc<Account>> {
         let explanation = self.machine.explanation(call, now)?;
         let name = |place: RunnerPlace| Some(self.runners.get(place.index())?.as_ref()?.member.id.clone());
         let names = explanation.candidates.map(|candidate| name(candidate?.runner));
-        Some(Account { explanation, names })
+        Some(Arc::new(Account { explanation, names }))
     }
 
     /// Takes over one change of the pool, and tells it as the loop knows it.

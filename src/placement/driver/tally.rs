@@ -37,7 +37,7 @@ pub struct Report {
     /// had asked for.
     pub retry_after: Option<Duration>,
     /// Why the call went where it went, if it was placed.
-    pub account: Option<Account>,
+    pub account: Option<Arc<Account>>,
     /// The word for why it was not placed ([`NotPlaced::as_str`]), if it was not.
     pub not_placed: Option<&'static str>,
     /// What it was up against, if it was not placed: no runner at all, if the pool was empty.
@@ -112,7 +112,7 @@ impl<'a> Tally<'a> {
         counter.inc();
     }
 
-    pub(super) fn explained(&mut self, account: Option<Account>) {
+    pub(super) fn explained(&mut self, account: Option<Arc<Account>>) {
         if let Some(reason) = account.as_ref().and_then(|account| account.explanation.reason) {
             self.metrics.decided(&self.handles, reason);
         }

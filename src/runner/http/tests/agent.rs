@@ -51,7 +51,7 @@ async fn a_detached_http_request_is_marked_as_both_and_started_with_202() {
     let mut call = call();
     call.kind = CallKind::Detached;
     call.intent = Intent::HttpRequest;
-    call.head.original_target = "/t/shop?x=1".to_owned();
+    call.head.original_target = "/t/shop?x=1".parse().unwrap();
     let body = CallBody::empty();
     let (attempt, head) = tokio::join!(attempt(&runner, &call, &body), async {
         let mut peer = server.accept().await;

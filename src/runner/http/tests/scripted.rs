@@ -143,7 +143,7 @@ pub(super) fn call() -> Call {
         head: CallHead {
             method: Method::POST,
             rest: String::new(),
-            original_target: "/greet".to_owned(),
+            original_target: "/greet".parse().unwrap(),
             authority: None,
             headers: HeaderMap::new(),
             hop: HopFields::default(),
