@@ -66,7 +66,8 @@ impl Room {
     pub(crate) async fn run(self, accepted: Accepted, house: &House, input: Input) -> Ended {
         match self {
             Self::Worker(ticket) => http_stream::run(accepted, house, ticket, input).await,
-            Self::Job(claim) => exec_job::run(accepted, house, claim, input).await,
+            // On the heap, as it is large, and a call of the other kind need not have the room for it.
+            Self::Job(claim) => Box::pin(exec_job::run(accepted, house, claim, input)).await,
         }
     }
 }

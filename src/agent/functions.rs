@@ -1,8 +1,8 @@
 //! The versions of functions that the agent has been told of, in a bounded number.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::model::{Digest, Function, FunctionName, FunctionSpec};
@@ -45,7 +45,7 @@ pub(crate) struct Functions {
 
 #[derive(Debug, Default)]
 struct Known {
-    by_digest: HashMap<Digest, Entry>,
+    by_digest: FxHashMap<Digest, Entry>,
     uses: u64,
 }
 

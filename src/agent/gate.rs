@@ -5,11 +5,11 @@
 //! ran the call can do nothing more for it. Which slot may be taken by whom, and who gets it next, is for the machine in
 //! [`room`](super::room); [`asking`](super::asking) is its other face.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::gauge::Gauge;
+use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::room::{AskId, Lent, RoomConfig, Slots};
@@ -39,12 +39,12 @@ pub(super) struct Inside {
     pub(super) state: AgentState,
     pub(super) slots: Slots,
     /// Who waits for room. The answers of those that got it are on their way.
-    pub(super) asking: HashMap<AskId, oneshot::Sender<RoomGrant>>,
+    pub(super) asking: FxHashMap<AskId, oneshot::Sender<RoomGrant>>,
     /// When who minds the time will look next.
     pub(super) alarm: Option<Instant>,
-    running: HashMap<PermitId, Running>,
+    running: FxHashMap<PermitId, Running>,
     next_permit: u64,
-    by_function: HashMap<Digest, u32>,
+    by_function: FxHashMap<Digest, u32>,
     received: u64,
     handled: u64,
     usual: Usual,
@@ -104,11 +104,11 @@ impl Gate {
         let inside = Inside {
             state: AgentState::default(),
             slots: Slots::new(slots, rules, rand::random(), Instant::now()),
-            asking: HashMap::new(),
+            asking: FxHashMap::default(),
             alarm: None,
-            running: HashMap::new(),
+            running: FxHashMap::default(),
             next_permit: 0,
-            by_function: HashMap::new(),
+            by_function: FxHashMap::default(),
             received: 0,
             handled: 0,
             usual: Usual::new(slots),

@@ -4,12 +4,14 @@
 //! memory, starts the process, notices its death and its idle timeout, and says at the end, when the process is really dead, that its memory is
 //! free. A call gets a [`Lease`] on a worker through its [`Ticket`], and gives it back or loses it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
+use rustc_hash::FxHashMap;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -40,10 +42,10 @@ struct Shared {
 struct State {
     machine: Workers,
     next_ticket: u64,
-    waiting: HashMap<TicketId, oneshot::Sender<Result<Lease, RunError>>>,
-    idle: HashMap<WorkerId, Idle>,
+    waiting: FxHashMap<TicketId, oneshot::Sender<Result<Lease, RunError>>>,
+    idle: FxHashMap<WorkerId, Idle>,
     /// Claims whose victims are not dead yet.
-    unready: HashMap<WorkerId, oneshot::Sender<()>>,
+    unready: FxHashMap<WorkerId, oneshot::Sender<()>>,
     /// Idle workers that are no more.
     lost: LostWarm,
     /// The same as it is told; absent when there is news.
@@ -125,9 +127,9 @@ impl House {
         let state = State {
             machine: Workers::new(memory),
             next_ticket: 0,
-            waiting: HashMap::new(),
-            idle: HashMap::new(),
-            unready: HashMap::new(),
+            waiting: FxHashMap::default(),
+            idle: FxHashMap::default(),
+            unready: FxHashMap::default(),
             lost: LostWarm::none(first_loss()),
             lost_header: None,
         };

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
@@ -88,15 +90,15 @@ async fn exchange(accepted: Accepted, house: &House, mut lease: Lease, input: In
     match head {
         Ok(head) => match fn_contract::verdict(head.status()) {
             Verdict::Answered => answer(run, lease, head, exchange).await,
-            Verdict::Failed => own_failure(run, lease, head, &exchange, RunError::Failed).await,
-            Verdict::TimedOut => own_failure(run, lease, head, &exchange, RunError::ReportedTimeout).await,
+            Verdict::Failed => Box::pin(own_failure(run, lease, head, &exchange, RunError::Failed)).await,
+            Verdict::TimedOut => Box::pin(own_failure(run, lease, head, &exchange, RunError::ReportedTimeout)).await,
             Verdict::Invalid => {
                 let status = head.status().as_u16();
                 let error = RunError::BadAnswer(format!("its worker answered with status {status}: expected 200, 502 or 504"));
                 failed(run, lease, error).await
             }
         },
-        Err(error) => lost(run, lease, error, &exchange).await,
+        Err(error) => Box::pin(lost(run, lease, error, &exchange)).await,
     }
 }
 
@@ -110,15 +112,18 @@ fn message(request: &FunctionRequest, limit: Duration, input: Input) -> Request<
     message
 }
 
-/// The run failed. Its worker is dead when this returns, or will be soon.
-async fn failed(run: Run, lease: Lease, error: RunError) -> Ended {
-    let (error, facts) = run.kill_and_free(error).await;
-    drop(lease);
-    Ended::Failed(error, facts)
+/// The run failed. Its worker is dead when this is over, or will be soon. On the heap, as it is rare and large.
+fn failed(run: Run, lease: Lease, error: RunError) -> BoxFuture<'static, Ended> {
+    async move {
+        let (error, facts) = run.kill_and_free(error).await;
+        drop(lease);
+        Ended::Failed(error, facts)
+    }
+    .boxed()
 }
 
 /// The function answered: its head is ready, its body streams.
-async fn answer(mut run: Run, lease: Lease, head: Response<Incoming>, exchange: Exchange) -> Ended {
+async fn answer(run: Run, lease: Lease, head: Response<Incoming>, exchange: Exchange) -> Ended {
     let (parts, incoming) = head.into_parts();
     if incoming.size_hint().lower() > exchange.max_answer_body {
         return failed(run, lease, RunError::BodyTooLarge).await;
@@ -126,15 +131,13 @@ async fn answer(mut run: Run, lease: Lease, head: Response<Incoming>, exchange: 
     let facts = run.accounts.facts();
     let (status, headers) = fn_contract::answer_head(exchange.request.intent, parts.headers);
     run.control.is_answering();
-    if !incoming.is_end_stream() {
-        run.watch_clock(exchange.deadline, exchange.limit);
-    }
-    let body = WorkerBody::new(incoming, run, lease, exchange.progress, exchange.max_answer_body).await;
+    let until = (exchange.deadline, exchange.limit);
+    let body = WorkerBody::new(incoming, run, lease, exchange.progress, exchange.max_answer_body, until).await;
     let body: AnswerBody = if has_body(&exchange.request.method, status) {
         body.boxed_unsync()
     } else {
         // The server will not ask for such a body, and the worker must be rid of it before the next call.
-        match body.discard().await {
+        match Box::pin(body.discard()).await {
             Ok(()) => full(bytes::Bytes::new()),
             Err(error) => return Ended::Failed(error, facts),
         }

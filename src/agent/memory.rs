@@ -11,7 +11,9 @@
 //! free = total − held + promised          held: all holders, dying ones and waiting claims included
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
 
 use super::workers::WorkerId;
 use crate::model::Digest;
@@ -26,7 +28,7 @@ pub(crate) struct Ledger {
     total: u64,
     held: u64,
     promised: u64,
-    holders: HashMap<WorkerId, Holder>,
+    holders: FxHashMap<WorkerId, Holder>,
     /// Idle holders by the order in which they were offered.
     offers: BTreeMap<u64, WorkerId>,
     next_offer: u64,
@@ -46,7 +48,7 @@ struct Holder {
 impl Ledger {
     /// A ledger over `total` bytes.
     pub(crate) fn new(total: u64) -> Self {
-        Self { total, held: 0, promised: 0, holders: HashMap::new(), offers: BTreeMap::new(), next_offer: 0 }
+        Self { total, held: 0, promised: 0, holders: FxHashMap::default(), offers: BTreeMap::new(), next_offer: 0 }
     }
 
     /// Bytes held now, those of dying processes and of claims that wait for them included.

@@ -80,7 +80,8 @@ impl Service {
                 let permit = accepted.held.permit.as_ref().map(Permit::id);
                 let ended = match kind {
                     CallKind::Sync => room.run(accepted, &self.house, Input::streaming(body)).await,
-                    CallKind::Detached => detached::run(accepted, &self.house, room, body).await,
+                    // On the heap, as it is rare and large.
+                    CallKind::Detached => Box::pin(detached::run(accepted, &self.house, room, body)).await,
                 };
                 self.ended(ended, permit, id)
             }

@@ -4,8 +4,9 @@
 //! a call came. Prequal (NSDI'24, section 4.1) estimates latency from the calls that came at the present number in flight, or the
 //! nearest number for which there are any; it takes the median of the recent ones, for which this average stands.
 
-use std::collections::HashMap;
 use std::time::Duration;
+
+use rustc_hash::FxHashMap;
 
 use crate::model::Digest;
 
@@ -19,7 +20,7 @@ const MAX_BESIDE: u32 = 256;
 #[derive(Debug)]
 pub(crate) struct Usual {
     all: Average,
-    by_function: HashMap<Digest, Average>,
+    by_function: FxHashMap<Digest, Average>,
     by_beside: Vec<Average>,
 }
 
@@ -31,7 +32,7 @@ impl Usual {
     /// Nothing is known, of an agent with `slots` slots.
     pub(crate) fn new(slots: u32) -> Self {
         let places = usize::try_from(slots.clamp(1, MAX_BESIDE)).unwrap_or(1);
-        Self { all: Average::default(), by_function: HashMap::new(), by_beside: vec![Average::default(); places] }
+        Self { all: Average::default(), by_function: FxHashMap::default(), by_beside: vec![Average::default(); places] }
     }
 
     /// A call of `function` took so long, and when it came `beside` calls were inside, itself included.

@@ -4,13 +4,16 @@
 //! in chunks, the end after it) is handed to the connection. It is the only place where a worker goes back, so that bytes of one call can never
 //! meet another.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::answer::Cut;
 use super::house::{Lease, UntoldLoss};
@@ -26,6 +29,8 @@ pub(crate) struct WorkerBody {
     left: u64,
     /// Absent when the call is over.
     running: Option<(Run, Lease)>,
+    /// What was read of it before it was asked for.
+    ahead: Option<Result<Frame<Bytes>, Cut>>,
     /// The end of a worker that is killed though it has answered, and what is sent after it: the client may then send the next call.
     dying: Option<Dying>,
     /// Told with the body's end.
@@ -38,15 +43,33 @@ struct Dying {
 }
 
 impl WorkerBody {
-    /// Streams `incoming`, `limit` bytes at most.
-    pub(crate) async fn new(incoming: Incoming, run: Run, lease: Lease, progress: InputProgress, limit: u64) -> Self {
-        let mut body = Self { incoming, progress, left: limit, running: Some((run, lease)), dying: None, loss: None };
+    /// Streams `incoming`, `limit` bytes at most and until `deadline`, when the run has taken `time`.
+    ///
+    /// Of a short answer all is there with its head, as a rule: then the worker is free at once, however slow the client is, and nobody has to look at the clock.
+    pub(crate) async fn new(
+        incoming: Incoming,
+        run: Run,
+        lease: Lease,
+        progress: InputProgress,
+        limit: u64,
+        (deadline, time): (Instant, Duration),
+    ) -> Self {
+        let running = Some((run, lease));
+        let mut body = Self { incoming, progress, left: limit, running, ahead: None, dying: None, loss: None };
         if body.incoming.is_end_stream() {
             // Nobody asks an empty body for frames. If it was killed meanwhile, the answer is whole all the same.
             let _ = body.complete(None);
             if let Some(dying) = body.dying.take() {
                 dying.end.await;
             }
+            return body;
+        }
+        if let Poll::Ready(frame) = poll_fn(|cx| Poll::Ready(body.poll_next(cx))).await {
+            body.ahead = frame;
+        }
+        if let Some((run, _)) = &mut body.running {
+            // From here on it is the client who decides when more is asked for.
+            run.watch_clock(deadline, time);
         }
         body
     }
@@ -67,7 +90,7 @@ impl WorkerBody {
     }
 
     fn is_over(&self) -> bool {
-        self.running.is_none() && self.dying.is_none()
+        self.running.is_none() && self.dying.is_none() && self.ahead.is_none()
     }
 
     /// The worker has sent everything. Gives `last` back, unless it is to be sent when the worker is dead.
@@ -87,21 +110,9 @@ impl WorkerBody {
         Ok(last)
     }
 
-    /// The body cannot go on: kills the worker.
-    fn cut(&mut self, error: RunError) -> Cut {
-        match self.running.take() {
-            Some((run, _lease)) => Cut(run.kill(error).to_string()),
-            None => Cut(error.to_string()),
-        }
-    }
-}
-
-impl Body for WorkerBody {
-    type Data = Bytes;
-    type Error = Cut;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let body = &mut *self;
+    /// What comes next of the worker.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let body = self;
         loop {
             if let Some(dying) = &mut body.dying {
                 std::task::ready!(dying.end.as_mut().poll(cx));
@@ -141,11 +152,36 @@ impl Body for WorkerBody {
         }
     }
 
+    /// The body cannot go on: kills the worker.
+    fn cut(&mut self, error: RunError) -> Cut {
+        match self.running.take() {
+            Some((run, _lease)) => Cut(run.kill(error).to_string()),
+            None => Cut(error.to_string()),
+        }
+    }
+}
+
+impl Body for WorkerBody {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self.ahead.take() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => self.poll_next(cx),
+        }
+    }
+
     fn is_end_stream(&self) -> bool {
         self.is_over() && self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
+        let length = |frame: &Frame<Bytes>| frame.data_ref().map_or(0, |data| data.len() as u64);
+        if let Some(Ok(frame)) = &self.ahead {
+            let (ahead, rest) = (length(frame), self.incoming.size_hint());
+            return rest.exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(ahead + rest));
+        }
         match self.dying.as_ref().and_then(|dying| dying.last.as_ref()).and_then(Frame::data_ref) {
             Some(last) => SizeHint::with_exact(u64::try_from(last.len()).unwrap_or(u64::MAX)),
             None => self.incoming.size_hint(),

@@ -11,7 +11,9 @@
 //!
 //! Idle workers are taken last in, first out, so that surplus ones reach their idle timeout.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
 
 use super::memory::{Ledger, NoRoom};
 use crate::model::Digest;
@@ -86,8 +88,8 @@ pub(crate) struct Census {
 #[derive(Debug)]
 pub(crate) struct Workers {
     ledger: Ledger,
-    pools: HashMap<Digest, Pool>,
-    records: HashMap<WorkerId, Record>,
+    pools: FxHashMap<Digest, Pool>,
+    records: FxHashMap<WorkerId, Record>,
     census: Census,
     next_id: u64,
 }
@@ -97,8 +99,8 @@ impl Workers {
     pub(crate) fn new(memory: u64) -> Self {
         Self {
             ledger: Ledger::new(memory),
-            pools: HashMap::new(),
-            records: HashMap::new(),
+            pools: FxHashMap::default(),
+            records: FxHashMap::default(),
             census: Census::default(),
             next_id: 0,
         }

@@ -51,13 +51,32 @@ impl fmt::Display for Rfc3339 {
         let (days, second) = (since.as_secs() / SECONDS_A_DAY, since.as_secs() % SECONDS_A_DAY);
         let (year, month, day) = civil_date(days);
         let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        if year > 9_999 {
+            write!(f, "{year}")?;
+        } else {
+            f.write_str(digits::<4>(year, &mut [0; 4]))?;
+        }
+        // Written with every call, and some ten times as fast as `write!`.
+        for (before, number) in [("-", month), ("-", day), ("T", hour), (":", minute), (":", second)] {
+            f.write_str(before)?;
+            f.write_str(digits::<2>(number, &mut [0; 2]))?;
+        }
         match self.fraction {
             Fraction::None => f.write_str("Z"),
             Fraction::Micros => write!(f, ".{:06}Z", since.subsec_micros()),
             Fraction::Nanos => write!(f, ".{:09}Z", since.subsec_nanos()),
         }
     }
+}
+
+/// The last digits of a number, as many as there is room for.
+fn digits<const N: usize>(mut number: u64, room: &mut [u8; N]) -> &str {
+    for digit in room.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    // Digits are always text.
+    str::from_utf8(room).unwrap_or_default()
 }
 
 /// Year, month and day of a number of days since 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date algorithms",

@@ -1,9 +1,10 @@
 //! What is read out of an answer's head, and what of it reaches the client.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use ::http::header::CONTENT_LENGTH;
-use ::http::{HeaderMap, Response};
+use ::http::{HeaderMap, HeaderValue, Response};
 
 use super::arriving::Arriving;
 use crate::protocol::headers::{LOAD, LOST, SERVER_TIMING, START};
@@ -28,17 +29,35 @@ pub struct AnswerFacts {
 }
 
 impl AnswerFacts {
-    /// Reads what an agent said; nonsense counts as nothing.
-    pub(super) fn read(headers: &HeaderMap) -> Self {
-        let text = |name| headers.get(name).and_then(|value: &::http::HeaderValue| value.to_str().ok());
+    /// Takes out of an answer's head what an agent said for us alone; nonsense counts as nothing.
+    pub(super) fn take(headers: &mut HeaderMap) -> Self {
+        let timing = headers.get(SERVER_TIMING).and_then(|value| value.to_str().ok()).and_then(ServerTiming::parse);
+        let mut taken = |name| headers.remove(name);
+        let (load, start, lost) = (taken(LOAD), taken(START), taken(LOST));
         Self {
-            load: text(LOAD).and_then(|text| text.parse().ok()),
-            start: text(START).and_then(|text| text.parse().ok()),
-            lost: text(LOST).and_then(|text| text.parse().ok()),
-            timing: text(SERVER_TIMING).and_then(ServerTiming::parse),
+            load: said(load.as_ref()),
+            start: said(start.as_ref()),
+            lost: said(lost.as_ref()),
+            timing,
             connecting: Duration::ZERO,
         }
     }
+
+    /// Reads what an agent said; nonsense counts as nothing.
+    pub(super) fn read(headers: &HeaderMap) -> Self {
+        Self {
+            load: said(headers.get(LOAD)),
+            start: said(headers.get(START)),
+            lost: said(headers.get(LOST)),
+            timing: headers.get(SERVER_TIMING).and_then(|value| value.to_str().ok()).and_then(ServerTiming::parse),
+            connecting: Duration::ZERO,
+        }
+    }
+}
+
+/// What a field says, if it is there and makes sense.
+fn said<T: FromStr>(value: Option<&HeaderValue>) -> Option<T> {
+    value?.to_str().ok()?.parse().ok()
 }
 
 /// How one attempt ended, before it is counted.
@@ -106,6 +125,9 @@ mod tests {
             ("server-timing", "sched;dur=1.5, exec;dur=2"),
         ]);
         let facts = AnswerFacts::read(&said);
+        let mut head = said.clone();
+        assert_eq!(AnswerFacts::take(&mut head), facts);
+        assert_eq!(head, headers(&[("server-timing", "sched;dur=1.5, exec;dur=2")]), "the rest is for the client");
         assert_eq!(facts.load, Some(LoadReport { in_flight: 1, slots: 2, warm: 3 }));
         assert_eq!(facts.start, Some(WorkerStart::Cold(Duration::from_micros(403_200))));
         assert_eq!(facts.lost.map(|lost| lost.newest()), Some(17));

@@ -248,7 +248,7 @@ impl<'a> UnderWay<'a> {
             Ended::Failed(error) => self.fail(error),
             Ended::Answered(mut response) => {
                 let said = match protocol {
-                    Protocol::Agent => AnswerFacts::read(response.headers()),
+                    Protocol::Agent => AnswerFacts::take(response.headers_mut()),
                     Protocol::Plain => AnswerFacts::default(),
                 };
                 let facts = AnswerFacts { connecting, ..said };
