@@ -144,7 +144,7 @@ impl Forwarding {
         };
         let mut told = HopFields { via: via.clone(), ..HopFields::default() };
         let mut former = |field, name: HeaderName| if known.has(field) { self.trusted(headers, &name) } else { None };
-        let former_for = former(KnownField::XForwardedFor, HopFields::FOR);
+        let former_for = former(KnownField::XForwardedFor, HeaderName::from_static(HopFields::FOR));
         let former_forwarded = former(KnownField::Forwarded, FORWARDED);
         let (mut has_proto, mut has_host) = (known.has(KnownField::XForwardedProto), known.has(KnownField::XForwardedHost));
         if self.trusted_hops == 0 || !self.style.has_x() {
@@ -207,7 +207,7 @@ mod tests {
         let (known, host) = (KnownFields::of(&headers), HeaderValue::from_static("shop:80"));
         let told = forwarding.tell(&mut headers, known, Version::HTTP_11, Some(&hop), Some(host));
         for (name, value) in told.iter() {
-            headers.append(name, value.clone());
+            headers.append(HeaderName::from_static(name), value.clone());
         }
         headers
     }

@@ -51,6 +51,11 @@ impl<'b> RequestWriter<'b> {
         }
     }
 
+    /// Writes a field whose name is our own, in lower case, and frames no body.
+    pub fn own_field(&mut self, name: &'static str, value: &HeaderValue) {
+        put_field(self.into, name, value.as_bytes());
+    }
+
     /// Writes a field with this text as its value.
     ///
     /// # Errors
@@ -88,8 +93,9 @@ impl<'b> RequestWriter<'b> {
     }
 }
 
+/// Looks at all of it, also when it has found something: so it is many bytes at a time.
 fn is_text(value: &[u8]) -> bool {
-    value.iter().all(|byte| *byte == b'\t' || (b' '..0x7f).contains(byte))
+    value.iter().fold(true, |is_text, byte| is_text & ((*byte == b'\t') | (b' '..0x7f).contains(byte)))
 }
 
 #[cfg(test)]

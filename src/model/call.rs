@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::header::{FORWARDED, VIA};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::function::Function;
 use super::ids::CallId;
@@ -56,21 +55,21 @@ pub struct HopFields {
 
 impl HopFields {
     /// The name of [`Self::forwarded_for`].
-    pub const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+    pub const FOR: &str = "x-forwarded-for";
     /// The name of [`Self::forwarded_proto`].
-    pub const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+    pub const PROTO: &str = "x-forwarded-proto";
     /// The name of [`Self::forwarded_host`].
-    pub const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+    pub const HOST: &str = "x-forwarded-host";
 
-    /// Those that are there, each with its name.
-    pub fn iter(&self) -> impl Iterator<Item = (HeaderName, &HeaderValue)> {
+    /// Those that are there, each with its name in lower case.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
         let Self { via, forwarded_for, forwarded_proto, forwarded_host, forwarded } = self;
         let fields = [
-            (VIA, via),
+            ("via", via),
             (Self::FOR, forwarded_for),
             (Self::PROTO, forwarded_proto),
             (Self::HOST, forwarded_host),
-            (FORWARDED, forwarded),
+            ("forwarded", forwarded),
         ];
         fields.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)))
     }

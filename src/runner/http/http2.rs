@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::http::uri::{Authority, PathAndQuery, Scheme};
-use ::http::{HeaderMap, HeaderValue, Request, Response, Uri, Version};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri, Version};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -228,7 +228,7 @@ fn head(call: &RunnerCall<'_>, connections: &Connections) -> Result<Request<()>,
         }
     }
     for (name, value) in head.hop.iter() {
-        map.append(name, value.clone());
+        map.append(HeaderName::from_static(name), value.clone());
     }
     let trace = format_traceparent(&call.trace);
     let trace = HeaderValue::from_bytes(&trace).map_err(|error| unwritable(format!("the trace cannot be told: {error}")))?;

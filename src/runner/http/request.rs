@@ -141,7 +141,7 @@ fn common_fields(writer: &mut RequestWriter<'_>, call: &RunnerCall<'_>, address:
         known = known.or(this);
     }
     for (name, value) in head.hop.iter() {
-        writer.field(&name, value);
+        writer.own_field(name, value);
     }
     if known.has(KnownField::Te) && takes_trailers(head) && head.upgrade.is_none() {
         // TE is for this connection alone, and has to be listed as such.
@@ -185,9 +185,9 @@ pub(super) fn unwritable(detail: impl Into<String>) -> CallError {
 
 /// How many bytes a head has of the client's, about.
 fn head_length(head: &CallHead) -> usize {
-    let length = |name: &HeaderName, value: &HeaderValue| name.as_str().len() + value.len() + ": \r\n".len();
-    let of_client: usize = head.headers.iter().map(|(name, value)| length(name, value)).sum();
-    let of_hop: usize = head.hop.iter().map(|(name, value)| length(&name, value)).sum();
+    let length = |name: &str, value: &HeaderValue| name.len() + value.len() + ": \r\n".len();
+    let of_client: usize = head.headers.iter().map(|(name, value)| length(name.as_str(), value)).sum();
+    let of_hop: usize = head.hop.iter().map(|(name, value)| length(name, value)).sum();
     of_client + of_hop + head.rest.len()
 }
 
