@@ -9,7 +9,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-RUNPOOL = os.environ.get("RUNPOOL", f"{ROOT}/target/dist/runpool")
+RUNPOOL = os.path.abspath(os.environ.get("RUNPOOL", f"{ROOT}/target/dist/runpool"))
 
 
 def free_port():
