@@ -1,8 +1,8 @@
 //! The connections to one runner: those that are kept for the next call, and the making of new ones.
 //!
-//! One connection carries one call at a time. The one used last is used first, so that the surplus of a burst is not used again; half of it goes every second,
-//! as in HAProxy (`pool-purge-delay`, every five seconds there), so that neither side keeps memory and descriptors for a burst that is over. Each worker keeps its
-//! own, since a connection is driven by the runtime that made it: a call wakes no other thread.
+//! One connection carries one call at a time. The one used last is used first, so that the surplus of a burst is not used again; after five seconds half of it goes
+//! every second (as in HAProxy, whose `pool-purge-delay` is five seconds too), so that neither side keeps memory and descriptors for a burst that is over. Each worker
+//! keeps its own, since a connection is driven by the runtime that made it: a call wakes no other thread.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -90,8 +90,9 @@ const TRUSTED_FOR: Duration = Duration::from_millis(5);
 /// How often unused connections are looked at, so that those that the other side has closed, or that nobody needs, do not hold file descriptors for long.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What was not used for that long is surplus, of which half goes at a look. The last one stays for `idle_timeout`.
-const SURPLUS_AFTER: Duration = Duration::from_secs(1);
+/// What was not used for that long is surplus, of which half goes at a look. The last one stays for `idle_timeout`. Bursts come in series, and each connection that
+/// is still there spares the next one the making of it.
+const SURPLUS_AFTER: Duration = Duration::from_secs(5);
 
 impl Connections {
     pub(super) fn new(address: RunnerAddress, tls: Option<Arc<ClientTls>>, limits: Limits, record: Arc<Record>) -> Self {

@@ -120,7 +120,7 @@ async fn the_connection_used_last_is_used_first() {
 }
 
 #[tokio::test]
-async fn half_of_what_a_burst_has_left_goes_every_second_but_not_the_last() {
+async fn what_a_burst_has_left_stays_for_seconds_and_then_half_of_it_goes_every_second_but_not_the_last() {
     let (server, runner) = agent().await;
     let (call, body) = (call(), held("x"));
     let one = || attempt(&runner, &call, &body);
@@ -141,6 +141,8 @@ async fn half_of_what_a_burst_has_left_goes_every_second_but_not_the_last() {
     }
     assert_eq!(runner.view().idle_connections, 4);
     tokio::time::pause();
+    tokio::time::sleep(Duration::from_millis(4_500)).await;
+    assert_eq!(runner.view().idle_connections, 4, "for the next burst");
     for left in [2, 1, 1] {
         // The look itself, and what it says it does after that.
         tokio::time::sleep(Duration::from_millis(1_050)).await;
