@@ -178,8 +178,10 @@ fn the_image_is_built_from_source_with_all_that_the_manifest_names() {
     for line in stage.lines().filter_map(|line| line.strip_prefix("COPY ")) {
         let names: Vec<&str> = line.split(' ').collect();
         let (to, from) = names.split_last().unwrap();
-        let status =
-            Command::new("cp").arg("-r").args(from).arg(image.path().join(to)).current_dir(directory.path()).status().unwrap();
+        let to = image.path().join(to);
+        // As `COPY` does.
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        let status = Command::new("cp").arg("-r").args(from).arg(to).current_dir(directory.path()).status().unwrap();
         assert!(status.success(), "{line}");
     }
     let manifest = image.path().join("Cargo.toml");
@@ -189,6 +191,12 @@ fn the_image_is_built_from_source_with_all_that_the_manifest_names() {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Cargo tells of a target that is not there when it builds, and not before.
+    let named: toml::Table = std::fs::read_to_string(&manifest).unwrap().parse().unwrap();
+    for bench in named["bench"].as_array().unwrap() {
+        let file = format!("benches/{}.rs", bench["name"].as_str().unwrap());
+        assert!(image.path().join(&file).is_file(), "{file}");
+    }
     // The toolchain of the image is the one that the manifest asks for.
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let version = metadata["packages"][0]["rust_version"].as_str().unwrap();
