@@ -9,7 +9,8 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-RUNPOOL = os.path.abspath(os.environ.get("RUNPOOL", f"{ROOT}/target/dist/runpool"))
+TARGET = os.environ.get("CARGO_TARGET_DIR", f"{ROOT}/target")
+RUNPOOL = os.path.abspath(os.environ.get("RUNPOOL", f"{TARGET}/dist/runpool"))
 
 
 def free_port():
@@ -53,12 +54,17 @@ def on(processor, command):
     return ["taskset", "-c", str(processor), *command]
 
 
+def temporary(directory):
+    """nginx's folders for bodies: its own belong to another user where it was never started as root."""
+    return " ".join(f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+
+
 def backend(directory, ports):
     servers = "\n".join(f'server {{ listen 127.0.0.1:{p}; keepalive_requests 100000000; location / {{ return 200 "ok\\n"; }} }}' for p in ports)
     path = f"{directory}/backend.conf"
     with open(path, "w") as f:
         f.write(f"worker_processes 1; daemon off; pid {directory}/backend.pid; error_log /dev/null;\n"
-                f"events {{ worker_connections 4096; }} http {{ access_log off; {servers} }}\n")
+                f"events {{ worker_connections 4096; }} http {{ access_log off; {temporary(directory)} {servers} }}\n")
     return ["nginx", "-c", path, "-e", "/dev/null"]
 
 
@@ -94,3 +100,7 @@ def needs(*tools):
     for tool in tools:
         if not shutil.which(tool):
             sys.exit(f"{tool} is missing: apt-get install {' '.join(PACKAGES.get(each, each) for each in tools)}")
+    if not os.access(RUNPOOL, os.X_OK):
+        sys.exit(f"there is no {RUNPOOL}: .ci/dist makes it, and RUNPOOL names another")
+    if "taskset" in tools and len(os.sched_getaffinity(0)) < 2:
+        sys.exit("two processors are needed: one for what is measured, one for the load")

@@ -181,7 +181,9 @@ impl Forwarding {
     fn trusted(&self, headers: &mut HeaderMap, name: &HeaderName) -> Option<String> {
         let kept = (self.trusted_hops > 0).then(|| {
             let texts: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-            let all: Vec<&str> = texts.iter().flat_map(|text| text.split(',')).map(str::trim).collect();
+            // Empty elements are none (RFC 9110 section 5.6.1).
+            let elements = texts.iter().flat_map(|text| text.split(',')).map(str::trim);
+            let all: Vec<&str> = elements.filter(|element| !element.is_empty()).collect();
             all[all.len().saturating_sub(self.trusted_hops)..].join(", ")
         });
         headers.remove(name);
@@ -232,6 +234,8 @@ mod tests {
         assert_eq!(headers["x-forwarded-for"], "10.0.0.1, 10.0.0.2, 192.0.2.7");
         assert_eq!(headers["x-forwarded-proto"], "https");
         assert!(!headers.contains_key("via"));
+        let headers = written(&Forwarding::new("", 1, ForwardedStyle::XForwarded), &[("x-forwarded-for", "1.2.3.4, ,")]);
+        assert_eq!(headers["x-forwarded-for"], "1.2.3.4, 192.0.2.7", "what is empty is no hop");
     }
 
     #[test]
