@@ -5,7 +5,6 @@
 //! free. A call gets a [`Lease`] on a worker through its [`Ticket`], and gives it back or loses it.
 
 use std::collections::BTreeMap;
-
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};

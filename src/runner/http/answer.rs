@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ::http::header::CONTENT_LENGTH;
-use ::http::{HeaderMap, HeaderValue, Response};
+use ::http::{HeaderMap, HeaderName, HeaderValue, Response};
 
 use super::arriving::Arriving;
 use crate::protocol::headers::{LOAD, LOST, SERVER_TIMING, START};
@@ -31,32 +31,28 @@ pub struct AnswerFacts {
 impl AnswerFacts {
     /// Takes out of an answer's head what an agent said for us alone; nonsense counts as nothing.
     pub(super) fn take(headers: &mut HeaderMap) -> Self {
-        let timing = headers.get(SERVER_TIMING).and_then(|value| value.to_str().ok()).and_then(ServerTiming::parse);
-        let mut taken = |name| headers.remove(name);
-        let (load, start, lost) = (taken(LOAD), taken(START), taken(LOST));
-        Self {
-            load: said(load.as_ref()),
-            start: said(start.as_ref()),
-            lost: said(lost.as_ref()),
-            timing,
-            connecting: Duration::ZERO,
-        }
+        let timing = headers.get(SERVER_TIMING).cloned();
+        Self::said(timing, |name| headers.remove(name))
     }
 
     /// Reads what an agent said; nonsense counts as nothing.
     pub(super) fn read(headers: &HeaderMap) -> Self {
+        Self::said(headers.get(SERVER_TIMING).cloned(), |name| headers.get(name).cloned())
+    }
+
+    fn said(timing: Option<HeaderValue>, mut field: impl FnMut(HeaderName) -> Option<HeaderValue>) -> Self {
         Self {
-            load: said(headers.get(LOAD)),
-            start: said(headers.get(START)),
-            lost: said(headers.get(LOST)),
-            timing: headers.get(SERVER_TIMING).and_then(|value| value.to_str().ok()).and_then(ServerTiming::parse),
+            load: parsed(field(LOAD)),
+            start: parsed(field(START)),
+            lost: parsed(field(LOST)),
+            timing: timing.as_ref().and_then(|value| value.to_str().ok()).and_then(ServerTiming::parse),
             connecting: Duration::ZERO,
         }
     }
 }
 
 /// What a field says, if it is there and makes sense.
-fn said<T: FromStr>(value: Option<&HeaderValue>) -> Option<T> {
+fn parsed<T: FromStr>(value: Option<HeaderValue>) -> Option<T> {
     value?.to_str().ok()?.parse().ok()
 }
 
@@ -88,7 +84,6 @@ pub(super) fn clean(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ::http::{HeaderName, HeaderValue};
     use proptest::prelude::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
