@@ -45,7 +45,7 @@ struct Dying {
 impl WorkerBody {
     /// Streams `incoming`, `limit` bytes at most and until `deadline`, when the run has taken `time`.
     ///
-    /// Of a short answer all is there with its head, as a rule: then the worker is free at once, however slow the client is, and nobody has to look at the clock.
+    /// Of a short answer all is there with its head, as a rule: then the worker is free at once, and nobody has to look at the clock.
     pub(crate) async fn new(
         incoming: Incoming,
         run: Run,
