@@ -306,6 +306,28 @@ async fn a_client_that_leaves_ends_its_call_wherever_that_is() {
     assert_eq!(metric(runner.runner(), "runner_in_flight", &[]).await, 0.0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_do_not_read_keep_no_slot_of_a_run_that_its_agent_has_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    let runner = runner(2);
+    // It keeps the answer in its memory.
+    let short = format!("{}timeout = \"1s\"\n", worker("short").replace("64MiB", "256MiB"));
+    // Their own time as clients is over long after others have given up.
+    let rules = "[front]\nlimits.write_timeout = \"10m\"\n[placement]\nplacer_timeout = \"20s\"\n";
+    let lb = lb(directory.path(), &format!("{}{rules}{short}{}", pool(&[runner.runner()]), worker("f")));
+    let mut idlers = Vec::new();
+    for _ in 0..2 {
+        // More than all buffers on the way hold.
+        let idler = leaving_client(lb.front(), "/invoke/short", &format!("x-bytes: {}\r\n", 64 << 20)).await;
+        idler.readable().await.unwrap();
+        idlers.push(idler);
+    }
+    assert_eq!(call(lb.front(), "/invoke/f").body("next").send().await.ok().text(), "next");
+    assert_eq!(metric(lb.admin(), "lb_in_flight", &[]).await, 2.0, "the clients are still there");
+    drop(idlers);
+    eventually("the calls are counted", || async { (metric(lb.admin(), "lb_in_flight", &[]).await == 0.0).then_some(()) }).await;
+}
+
 // W9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_of_a_refused_attempt_reaches_the_client() {

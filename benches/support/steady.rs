@@ -110,7 +110,7 @@ impl Steady {
                     self.there[runner.index()] += 1;
                     self.running.push_back((call, runner));
                     // Workers stay idle where calls have ended, as with memory enough: a call that comes finds one.
-                    let event = Event::Committed { call, start: StartKind::Warm, news: RunnerNews::default() };
+                    let event = Event::Committed { call, start: StartKind::Warm, runs_until: None, news: RunnerNews::default() };
                     self.tell(&event);
                 }
                 Step::Probe { runner } => self.probed.push(runner),

@@ -205,6 +205,10 @@ pub enum Event {
         call: CallNumber,
         /// How the call began there.
         start: StartKind,
+        /// Of an answer that still comes: when its runner has ended the call at the latest, whether or not we have read it all. `None` if
+        /// that is not known, or the answer is there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        runs_until: Option<Moment>,
         /// What the answer says.
         #[serde(default)]
         news: RunnerNews,

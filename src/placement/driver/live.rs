@@ -148,11 +148,13 @@ pub(super) struct CallGuard {
 }
 
 impl CallGuard {
-    /// The head of the answer came. Returns why the call went where it went.
-    pub(super) fn committed(&self, at: At, start: StartKind, said: Said) -> Option<Arc<Account>> {
+    /// The head of the answer came; of one that is still to come, its runner ends the call by `runs_until` if that is known. Returns why the call went
+    /// where it went.
+    pub(super) fn committed(&self, at: At, start: StartKind, runs_until: Option<Instant>, said: Said) -> Option<Arc<Account>> {
         let mut inside = self.live.lock();
         let news = self.live.news(&mut inside, at, said);
-        let stepped = self.live.step(&mut inside, &Event::Committed { call: self.call, start, news }, None);
+        let runs_until = runs_until.map(|until| self.live.moment(until));
+        let stepped = self.live.step(&mut inside, &Event::Committed { call: self.call, start, runs_until, news }, None);
         let account = inside.account(self.call, inside.latest);
         drop(inside);
         wake(stepped.woken);

@@ -17,6 +17,7 @@ mod tasks;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http_body::Body as _;
 use tokio::time::Instant;
 
 pub use self::account::{Account, Crowd};
@@ -75,6 +76,9 @@ pub type PlacedResult = Result<Result<http::Response<AnswerBody>, CallError>, No
 
 /// How often a call may be lost on its way through runners before it is the call that breaks them.
 const MOST_LOST: u32 = 2;
+
+/// What an agent may take to kill a run whose time is over, and to free its slot.
+const LONGEST_KILL: Duration = Duration::from_millis(500);
 
 /// Lineages whose loops are kept although no call is in them.
 const KEPT_LOOPS: usize = 64;
@@ -189,9 +193,12 @@ impl Placement {
                     match tried {
                         Attempt::Committed(Ok(answer)) => {
                             let facts = answer.extensions().get::<AnswerFacts>();
-                            tally.explained(guard.committed(at, start_of(facts), said_of(facts)));
+                            let is_of_agent = facts.is_some_and(|facts| facts.load.is_some());
                             // An agent answers when the function has started: its slot stays taken.
-                            let runs_on = call.kind == CallKind::Detached && facts.is_some_and(|facts| facts.load.is_some());
+                            let runs_on = call.kind == CallKind::Detached && is_of_agent;
+                            let is_limited = is_of_agent && !runs_on && !answer.body().is_end_stream();
+                            let runs_until = is_limited.then(|| turn::now() + call.function.spec.timeout + LONGEST_KILL);
+                            tally.explained(guard.committed(at, start_of(facts), runs_until, said_of(facts)));
                             let ends = move |end| match end {
                                 BodyEnd::Complete | BodyEnd::Dropped if runs_on => guard.ended(at, EndedHow::RunsOn),
                                 BodyEnd::Complete => guard.ended(at, EndedHow::Ok),
@@ -217,7 +224,7 @@ impl Placement {
                                 _ => EndedHow::Failed,
                             };
                             // Who answers that the call failed has taken it.
-                            let committed = facts.and_then(|_| guard.committed(at, start_of(facts), said_of(facts)));
+                            let committed = facts.and_then(|_| guard.committed(at, start_of(facts), None, said_of(facts)));
                             let ended = guard.failed(at, how, Said::default());
                             tally.explained(committed.or(ended));
                             return tally.placed(Err(error));

@@ -69,7 +69,7 @@ impl Pool {
     }
 
     fn commit(&mut self, call: CallNumber) {
-        self.tell(Event::Committed { call, start: StartKind::Unknown, news: RunnerNews::default() });
+        self.tell(Event::Committed { call, start: StartKind::Unknown, runs_until: None, news: RunnerNews::default() });
     }
 
     fn end(&mut self, call: CallNumber, how: EndedHow) {

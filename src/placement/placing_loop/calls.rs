@@ -44,6 +44,8 @@ pub(super) struct CallState {
     pub(super) deadline: Option<Moment>,
     pub(super) bytes: u64,
     pub(super) stage: Stage,
+    /// Of a running one: when its runner has ended it at the latest, if that is known and its answer was not there.
+    pub(super) runs_until: Option<Moment>,
     pub(super) attempts: u32,
     pub(super) refusals: u32,
     /// Runners that refused it since it last waited.
@@ -71,6 +73,7 @@ impl CallState {
             deadline,
             bytes,
             stage: Stage::New,
+            runs_until: None,
             attempts: 0,
             refusals: 0,
             refused: Vec::new(),

@@ -10,6 +10,7 @@
 //! | waiting | a runner has room, and its placer gives it to this call | tried there; the slot is its own from then on |
 //! | waiting | placer timeout or deadline over | given up |
 //! | tried, running | ended, or its client is gone | forgotten; its runner has room |
+//! | running | its answer is still read when its runner must have ended it | the same: who reads slowly holds no slot |
 //! | waiting | its client is gone | forgotten; its place is free at once |
 //!
 //! A runner is offered to the waiting calls when something says that it has room: a call of ours ended there, it reported, it joined, it granted
@@ -110,6 +111,8 @@ enum Alarm {
     Started(CallNumber),
     /// A waiting call's time is up.
     GiveUp(CallNumber),
+    /// A running call's runner has ended it by now, although its answer is still being read.
+    RunIsOver(CallNumber),
 }
 
 impl PlacingLoop {
@@ -200,7 +203,9 @@ impl PlacingLoop {
                 self.arrive(*call, state, now, steps);
             }
             Event::Refused { call, why, retry_after, news } => self.refused(*call, *why, *retry_after, news, now, steps),
-            Event::Committed { call, start, news } => self.committed(*call, *start, news, now, steps),
+            Event::Committed { call, start, runs_until, news } => {
+                self.committed(*call, *start, *runs_until, news, now, steps);
+            }
             Event::Ended { call, how, news } => self.ended(*call, *how, news, now, steps),
             Event::ClientGone { call } => self.client_gone(*call, now, steps),
             Event::Reported { runner, in_flight, slots, warm } => {
@@ -441,10 +446,22 @@ impl PlacingLoop {
         self.offer(hold.runner, now, steps);
     }
 
-    fn committed(&mut self, call: CallNumber, start: StartKind, news: &RunnerNews, now: Moment, steps: &mut Vec<Step>) {
+    fn committed(
+        &mut self,
+        call: CallNumber,
+        start: StartKind,
+        runs_until: Option<Moment>,
+        news: &RunnerNews,
+        now: Moment,
+        steps: &mut Vec<Step>,
+    ) {
         let Some(state) = self.calls.get_mut(&call) else { return };
         let Stage::Tried(hold) = state.stage else { return };
         state.stage = Stage::Running(hold, start);
+        state.runs_until = runs_until;
+        if let Some(until) = runs_until {
+            self.alarms.insert((until, Alarm::RunIsOver(call)));
+        }
         let function = state.function;
         self.forget_start(call, &hold);
         self.budget.placed(now);
@@ -461,7 +478,7 @@ impl PlacingLoop {
 
     fn ended(&mut self, call: CallNumber, how: EndedHow, news: &RunnerNews, now: Moment, steps: &mut Vec<Step>) {
         let Some(state) = self.calls.get(&call) else { return };
-        let function = state.function;
+        let (function, runs_until) = (state.function, state.runs_until);
         let (hold, start) = match state.stage {
             Stage::Waiting(_) | Stage::New => return self.client_gone(call, now, steps),
             Stage::Tried(hold) => (hold, None),
@@ -469,6 +486,9 @@ impl PlacingLoop {
         };
         if start.is_none() {
             self.forget_start(call, &hold);
+        }
+        if let Some(until) = runs_until {
+            self.alarms.remove(&(until, Alarm::RunIsOver(call)));
         }
         self.forget(call);
         if self.view.life(hold.runner) != hold.life {

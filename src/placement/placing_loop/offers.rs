@@ -6,7 +6,7 @@ use rand::Rng as _;
 
 use super::calls::Stage;
 use super::{Alarm, PlacingLoop};
-use crate::placement::event::{CallNumber, FunctionNumber, Step};
+use crate::placement::event::{CallNumber, EndedHow, FunctionNumber, RunnerNews, Step};
 use crate::placement::moment::Moment;
 use crate::placement::placers::{Offer, Pull};
 use crate::placement::view::Expected;
@@ -155,6 +155,8 @@ impl PlacingLoop {
             match alarm {
                 Alarm::GiveUp(call) => self.give_up(call, now, steps),
                 Alarm::Started(call) => self.started(call, now, steps),
+                // Its worker was killed: nothing warm is left. Of its real end nobody has to know.
+                Alarm::RunIsOver(call) => self.ended(call, EndedHow::Withdrawn, &RunnerNews::default(), now, steps),
                 Alarm::Pause(runner) => {
                     if !self.view.is_pause_over(runner, now) {
                         continue;

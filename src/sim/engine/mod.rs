@@ -289,7 +289,7 @@ where
             Happening::Answer { call, start, news } => {
                 let number = CallNumber(call as u64);
                 let balancer = self.calls[call].balancer as usize;
-                self.tell(balancer, &Event::Committed { call: number, start, news }, now);
+                self.tell(balancer, &Event::Committed { call: number, start, runs_until: None, news }, now);
                 self.tell(balancer, &Event::Ended { call: number, how: EndedHow::Ok, news: RunnerNews::default() }, now);
                 self.answered(call, now);
             }
@@ -297,7 +297,11 @@ where
                 let number = CallNumber(call as u64);
                 let balancer = self.calls[call].balancer as usize;
                 if let Some(news) = news {
-                    self.tell(balancer, &Event::Committed { call: number, start: StartKind::Unknown, news }, now);
+                    self.tell(
+                        balancer,
+                        &Event::Committed { call: number, start: StartKind::Unknown, runs_until: None, news },
+                        now,
+                    );
                 }
                 self.tell(balancer, &Event::Ended { call: number, how: EndedHow::Failed, news: RunnerNews::default() }, now);
                 if self.is_measured(call) {

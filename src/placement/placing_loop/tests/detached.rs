@@ -5,7 +5,7 @@ use super::*;
 fn started(hand: &mut Hand, number: u64) -> Vec<Step> {
     let load = Some(LoadReport { in_flight: 1, slots: 1, warm: 0 });
     let news = RunnerNews { load, ..RunnerNews::default() };
-    hand.step(Event::Committed { call: call(number), start: StartKind::Warm, news });
+    hand.step(Event::Committed { call: call(number), start: StartKind::Warm, runs_until: None, news });
     hand.step(Event::Ended { call: call(number), how: EndedHow::RunsOn, news: RunnerNews::default() })
 }
 

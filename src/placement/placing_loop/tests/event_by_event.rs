@@ -117,7 +117,7 @@ fn what_is_said_of_a_call_that_is_over_changes_nothing() {
     for event in [
         Event::ClientGone { call: call(1) },
         Event::Ended { call: call(1), how: EndedHow::Ok, news: RunnerNews::default() },
-        Event::Committed { call: call(1), start: StartKind::Warm, news: RunnerNews::default() },
+        Event::Committed { call: call(1), start: StartKind::Warm, runs_until: None, news: RunnerNews::default() },
         Event::Refused { call: call(1), why: RefusedKind::Busy, retry_after: None, news: RunnerNews::default() },
     ] {
         assert_eq!(hand.step(event), []);
@@ -402,4 +402,31 @@ fn an_explanation_tells_where_a_call_went_and_why() {
     assert_eq!((told.placer, told.reason, told.attempts, told.refusals), ("ch", Some(Reason::Spill), 2, 1));
     let first = told.candidates[0].unwrap();
     assert_eq!((first.runner, first.slots), (place(1 - home.0), Some(1)));
+}
+
+#[test]
+fn a_call_whose_runner_has_ended_it_holds_no_slot_while_its_answer_is_still_read() {
+    let mut hand = Hand::new(&[Some(1)]);
+    hand.arrive(0);
+    let runs_until = Some(hand.now + Duration::from_secs(2));
+    hand.step(Event::Committed { call: call(0), start: StartKind::Warm, runs_until, news: load(1, 1) });
+    assert_eq!(hand.arrive(1), [Step::Wait { call: call(1) }]);
+    hand.now = hand.now + Duration::from_secs(1);
+    assert_eq!(hand.step(Event::Timer), []);
+    hand.now = hand.now + Duration::from_secs(1);
+    assert_eq!(tries(&hand.step(Event::Timer)), [(1, 0)]);
+    // The end of the reading frees nothing a second time.
+    hand.commit(1);
+    assert_eq!(hand.end(0), []);
+    assert_eq!(hand.arrive(2), [Step::Wait { call: call(2) }]);
+}
+
+#[test]
+fn a_call_that_was_read_in_time_leaves_no_alarm() {
+    let mut hand = Hand::new(&[Some(1)]);
+    hand.arrive(0);
+    let runs_until = Some(hand.now + Duration::from_secs(2));
+    hand.step(Event::Committed { call: call(0), start: StartKind::Warm, runs_until, news: RunnerNews::default() });
+    hand.end(0);
+    assert_eq!(hand.placing.next_timer(), None);
 }

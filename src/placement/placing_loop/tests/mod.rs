@@ -124,7 +124,7 @@ impl Hand {
     }
 
     fn commit(&mut self, number: u64) -> Vec<Step> {
-        self.step(Event::Committed { call: call(number), start: StartKind::Warm, news: RunnerNews::default() })
+        self.step(Event::Committed { call: call(number), start: StartKind::Warm, runs_until: None, news: RunnerNews::default() })
     }
 
     fn end(&mut self, number: u64) -> Vec<Step> {

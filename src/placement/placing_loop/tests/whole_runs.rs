@@ -182,7 +182,7 @@ impl World {
                 self.at(self.hand.now + service, Happens::Ends(number, runner));
                 if self.calls[&number].stage == At::On(runner) {
                     let news = self.news(runner);
-                    self.tell(Event::Committed { call: call(number), start: StartKind::Warm, news });
+                    self.tell(Event::Committed { call: call(number), start: StartKind::Warm, runs_until: None, news });
                 }
             }
             Happens::Ends(number, runner) => {
