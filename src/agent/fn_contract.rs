@@ -146,13 +146,14 @@ pub(crate) fn answer_head(intent: Intent, mut headers: HeaderMap) -> (StatusCode
     (status, headers)
 }
 
-/// The function's own status, if it is one that can end an exchange.
+/// The function's own status, if it is one that can end an exchange; 200 otherwise, which the function's author finds in the log.
 fn http_status(headers: &HeaderMap) -> StatusCode {
-    let wanted = headers.get(FN_HTTP_STATUS).and_then(|value| value.to_str().ok()).and_then(|text| text.trim().parse().ok());
-    wanted
-        .filter(|code| (200..=599).contains(code))
-        .and_then(|code: u16| StatusCode::from_u16(code).ok())
-        .unwrap_or(StatusCode::OK)
+    let Some(wanted) = headers.get(FN_HTTP_STATUS) else { return StatusCode::OK };
+    let code = wanted.to_str().ok().and_then(|text| text.trim().parse().ok()).filter(|code: &u16| (200..=599).contains(code));
+    code.and_then(|code| StatusCode::from_u16(code).ok()).unwrap_or_else(|| {
+        tracing::warn!(said = ?wanted, "Fn-Http-Status is no status that ends an exchange: expected 200 to 599; the client gets 200");
+        StatusCode::OK
+    })
 }
 
 fn unframed(headers: &HeaderMap) -> HeaderMap {

@@ -6,6 +6,7 @@ use http::header::{FORWARDED, MAX_FORWARDS, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use serde::{Deserialize, Serialize};
 
+use crate::http1::check_authority;
 use crate::model::HopFields;
 use crate::protocol::{KnownField, KnownFields};
 
@@ -146,14 +147,9 @@ impl Forwarding {
         let mut former = |field, name: HeaderName| if known.has(field) { self.trusted(headers, &name) } else { None };
         let former_for = former(KnownField::XForwardedFor, HeaderName::from_static(HopFields::FOR));
         let former_forwarded = former(KnownField::Forwarded, FORWARDED);
-        let (mut has_proto, mut has_host) = (known.has(KnownField::XForwardedProto), known.has(KnownField::XForwardedHost));
-        if self.trusted_hops == 0 || !self.style.has_x() {
-            for (is_there, name) in [(&mut has_proto, HopFields::PROTO), (&mut has_host, HopFields::HOST)] {
-                if std::mem::take(is_there) {
-                    headers.remove(name);
-                }
-            }
-        }
+        let has_proto = known.has(KnownField::XForwardedProto) && self.keep_one(headers, HopFields::PROTO, is_scheme);
+        let has_host = known.has(KnownField::XForwardedHost)
+            && self.keep_one(headers, HopFields::HOST, |host| check_authority(host).is_ok());
         let Some(hop) = hop else { return told };
         if self.style.has_x() {
             told.forwarded_for = match former_for {
@@ -179,16 +175,45 @@ impl Forwarding {
 
     /// Takes a list out of the headers; of its elements those are left that trusted hops have written: the last ones.
     fn trusted(&self, headers: &mut HeaderMap, name: &HeaderName) -> Option<String> {
-        let kept = (self.trusted_hops > 0).then(|| {
-            let texts: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-            // Empty elements are none (RFC 9110 section 5.6.1).
-            let elements = texts.iter().flat_map(|text| text.split(',')).map(str::trim);
-            let all: Vec<&str> = elements.filter(|element| !element.is_empty()).collect();
-            all[all.len().saturating_sub(self.trusted_hops)..].join(", ")
-        });
+        let kept = elements(headers, name).map(|all| all[all.len().saturating_sub(self.trusted_hops)..].join(", "));
         headers.remove(name);
         kept.filter(|kept| !kept.is_empty())
     }
+
+    /// Of a field that each hop may have written or left alone, keeps what the first trusted hop has said, once and only if it is such a value. Whether
+    /// anything is left.
+    fn keep_one(&self, headers: &mut HeaderMap, name: &'static str, is_such: impl Fn(&[u8]) -> bool) -> bool {
+        let name = HeaderName::from_static(name);
+        let kept = if self.trusted_hops > 0 && self.style.has_x() { elements(headers, &name) } else { None };
+        let said = kept.and_then(|all| all.get(all.len().saturating_sub(self.trusted_hops)).copied());
+        let value = said.filter(|said| is_such(said.as_bytes())).and_then(|said| HeaderValue::from_str(said).ok());
+        headers.remove(&name);
+        value.map(|value| headers.insert(name, value)).is_some()
+    }
+}
+
+/// The elements of a list (RFC 9110 section 5.6.1: empty ones are none), split where no quoted text goes on. `None` if such a text never ends: what is
+/// written behind it would become a part of it.
+fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Vec<&'a str>> {
+    let mut all = Vec::new();
+    for text in headers.get_all(name).iter().filter_map(|value| value.to_str().ok()) {
+        let (mut is_quoted, mut is_escaped) = (false, false);
+        let parts = text.split(|letter| {
+            let escapes = is_quoted && !is_escaped && letter == '\\';
+            is_quoted ^= letter == '"' && !is_escaped;
+            is_escaped = escapes;
+            letter == ',' && !is_quoted
+        });
+        all.extend(parts.map(str::trim).filter(|element| !element.is_empty()));
+        if is_quoted {
+            return None;
+        }
+    }
+    Some(all)
+}
+
+fn is_scheme(text: &[u8]) -> bool {
+    ["http", "https", "ws", "wss"].iter().any(|scheme| text.eq_ignore_ascii_case(scheme.as_bytes()))
 }
 
 fn joined(former: &str, last: &str) -> Option<HeaderValue> {
@@ -236,6 +261,32 @@ mod tests {
         assert!(!headers.contains_key("via"));
         let headers = written(&Forwarding::new("", 1, ForwardedStyle::XForwarded), &[("x-forwarded-for", "1.2.3.4, ,")]);
         assert_eq!(headers["x-forwarded-for"], "1.2.3.4, 192.0.2.7", "what is empty is no hop");
+    }
+
+    #[test]
+    fn scheme_and_host_are_said_once_and_are_such_or_are_ours() {
+        let style = ForwardedStyle::XForwarded;
+        let said = |hops, pairs: &[(&'static str, &'static str)]| {
+            let headers = written(&Forwarding::new("", hops, style), pairs);
+            let all = |name| headers.get_all(name).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>();
+            (all("x-forwarded-proto").join("|"), all("x-forwarded-host").join("|"))
+        };
+        let is = |proto: &str, host: &str| (proto.to_owned(), host.to_owned());
+        assert_eq!(said(1, &[("x-forwarded-proto", "http"), ("x-forwarded-proto", "https")]), is("https", "shop:80"));
+        assert_eq!(said(2, &[("x-forwarded-proto", "evil, https, http")]), is("https", "shop:80"));
+        assert_eq!(said(1, &[("x-forwarded-proto", "gopher"), ("x-forwarded-host", "a b")]), is("http", "shop:80"));
+        assert_eq!(said(1, &[("x-forwarded-host", "evil"), ("x-forwarded-host", "front:443")]), is("http", "front:443"));
+        assert_eq!(said(0, &[("x-forwarded-host", "evil"), ("x-forwarded-proto", "https")]), is("http", "shop:80"));
+    }
+
+    #[test]
+    fn a_quote_that_a_client_left_open_swallows_no_element_of_ours() {
+        let said =
+            |text| written(&Forwarding::new("", 2, ForwardedStyle::Forwarded), &[("forwarded", text)])["forwarded"].clone();
+        let ours = "for=192.0.2.7;host=\"shop:80\";proto=http";
+        assert_eq!(said("for=\"a, for=b"), ours);
+        assert_eq!(said("for=\"a\\\", for=b"), ours, "an escaped quote ends nothing");
+        assert_eq!(said("for=\"a,b\", for=c"), format!("for=\"a,b\", for=c, {ours}"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 
+use super::chunk_size::size_line;
 use super::head::{MalformedHead, header_map, malformed, take_head};
 use super::length::BodyLength;
 
@@ -181,17 +182,14 @@ impl BodyDecoder {
     fn begin_chunk(&mut self, buffer: &mut BytesMut) -> Result<bool, BodySyntaxError> {
         let Some(end) = memchr::memchr(b'\n', buffer) else {
             // What can no longer become a line is refused now, so that it does not matter how it arrives.
-            let (digits, extension) = size_line(buffer.strip_suffix(b"\r").unwrap_or(buffer))?;
-            if digits.is_empty() && !buffer.is_empty() {
-                return Err(BodySyntaxError::Chunk);
-            }
+            let (_, extension) = match buffer.strip_suffix(b"\r") {
+                Some(line) => size_line(line, true),
+                None => size_line(buffer, false),
+            }?;
             return if extension.len() > LONGEST_EXTENSION { Err(BodySyntaxError::Extensions) } else { Ok(false) };
         };
         let line = buffer.split_to(end + 1);
-        let (size, extension) = size_line(line.strip_suffix(b"\r\n").ok_or(BodySyntaxError::Chunk)?)?;
-        if size.is_empty() {
-            return Err(BodySyntaxError::Chunk);
-        }
+        let (size, extension) = size_line(line.strip_suffix(b"\r\n").ok_or(BodySyntaxError::Chunk)?, true)?;
         self.extensions_left = match self.extensions_left.checked_sub(extension.len()) {
             Some(left) if extension.len() <= LONGEST_EXTENSION => left,
             _ => return Err(BodySyntaxError::Extensions),
@@ -200,17 +198,6 @@ impl BodyDecoder {
         self.state = if size == 0 { State::Trailers } else { State::ChunkData(size) };
         Ok(true)
     }
-}
-
-/// The digits of a chunk's size, and its extension, of a line without its end; or of the part of it that is there.
-fn size_line(line: &[u8]) -> Result<(&[u8], &[u8]), BodySyntaxError> {
-    let (digits, extension) = line.split_at(line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count());
-    let is_extension = match extension {
-        [] => true,
-        [b';', rest @ ..] => rest.iter().all(|byte| *byte == b'\t' || (*byte >= b' ' && *byte != 0x7f)),
-        _ => false,
-    };
-    if is_extension && digits.len() <= 16 { Ok((digits, extension)) } else { Err(BodySyntaxError::Chunk) }
 }
 
 /// At most `most` bytes off the front, and what is left of `most`; `None` if there are none.
@@ -280,7 +267,7 @@ mod tests {
         assert_eq!(whole(BodyLength::Known(3), "abcGET"), (b"abc".to_vec(), true, b"GET".to_vec()));
         assert_eq!(whole(BodyLength::Known(3), "ab"), (b"ab".to_vec(), false, vec![]));
         assert_eq!(whole(BodyLength::Chunked, "3\r\nabc\r\n0\r\n\r\nGET"), (b"abc".to_vec(), true, b"GET".to_vec()));
-        assert_eq!(whole(BodyLength::Chunked, "03;a=b\r\nabc\r\n0;x\r\nt: 1\r\n\r\nG"), (b"abc".to_vec(), true, b"G".to_vec()));
+        assert_eq!(whole(BodyLength::Chunked, "03 ; a=b\r\nabc\r\n0;x\r\nt: 1\r\n\r\nG"), (b"abc".to_vec(), true, b"G".to_vec()));
         assert_eq!(whole(BodyLength::UntilClose, "abc"), (b"abc".to_vec(), false, vec![]));
     }
 
@@ -299,6 +286,7 @@ mod tests {
             "10000000000000000\r\n",
             "-1\r\n",
             "3;a\0b\r\nabc\r\n",
+            "3;;\r\nabc\r\n",
             "0\r\nbroken\r\n\r\n",
             "0\r\nt: 1\n\r\n",
             "0\r\n\n",

@@ -11,6 +11,7 @@
 //! the heads of its requests under the rules of these.
 
 mod body;
+mod chunk_size;
 mod encode;
 mod from_http2;
 mod head;
