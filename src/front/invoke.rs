@@ -31,7 +31,7 @@ use crate::executions::Executions;
 use crate::http1::MalformedHead;
 use crate::model::{Call, CallHead, CallKind, Outcome, TraceContext};
 use crate::placement::{GaveUp, NotPlaced, PlacedResult, Placement};
-use crate::protocol::{KnownField, KnownFields, Problem, headers, parse_traceparent, remove_hop_by_hop, remove_internal};
+use crate::protocol::{KnownField, KnownFields, Problem, headers, parse_traceparent, remove_internal, remove_known_hop_by_hop};
 use crate::runner::{AnswerBody, AnswerFacts, CallError};
 use crate::server::BodyStoodStill;
 use crate::telemetry::trace::SpanKind;
@@ -374,7 +374,7 @@ impl Front {
         let mut end_to_end = std::mem::take(&mut head.headers);
         let mut known = known;
         if known.has_any(KnownFields::HOP_BY_HOP) {
-            remove_hop_by_hop(&mut end_to_end);
+            remove_known_hop_by_hop(&mut end_to_end, known);
             // A client can take away with `Connection` what it sent.
             known = KnownFields::of(&end_to_end);
         }

@@ -3,7 +3,7 @@
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, StatusCode, Version};
 
-use super::head::MalformedHead;
+use super::head::{MalformedHead, values};
 
 /// Where the end of a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,9 @@ impl BodyLength {
 /// Several of them are refused even if they agree: RFC 9112 section 6.3 allows to take them as one or to refuse, and who takes them as one
 /// passes on what somebody else reads differently.
 pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, MalformedHead> {
-    let mut values = headers.get_all(CONTENT_LENGTH).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    if values.next().is_some() {
+    let mut lengths = values(headers, &CONTENT_LENGTH);
+    let Some(value) = lengths.next() else { return Ok(None) };
+    if lengths.next().is_some() {
         return Err(MalformedHead::bad("there is more than one content-length"));
     }
     number(value).map(Some).ok_or_else(|| MalformedHead::bad("the content-length is not one decimal number"))
@@ -59,12 +59,12 @@ fn number(value: &HeaderValue) -> Option<u64> {
 /// Whether the body comes in chunks: the one coding that is understood here. Others may be named by RFC 9112 section 6.1 and are refused with 501,
 /// which is what that section says of codings that are not understood.
 pub(super) fn is_chunked(headers: &HeaderMap, version: Version) -> Result<bool, MalformedHead> {
-    let mut values = headers.get_all(TRANSFER_ENCODING).iter();
-    let Some(value) = values.next() else { return Ok(false) };
+    let mut codings = values(headers, &TRANSFER_ENCODING);
+    let Some(value) = codings.next() else { return Ok(false) };
     if version < Version::HTTP_11 {
         return Err(MalformedHead::bad("HTTP/1.0 has no transfer-encoding"));
     }
-    if values.next().is_some() {
+    if codings.next().is_some() {
         return Err(MalformedHead::bad("there is more than one transfer-encoding"));
     }
     let coding = value.as_bytes();

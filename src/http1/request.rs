@@ -5,7 +5,7 @@ use http::header::{CONNECTION, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use super::encode::Persistence;
-use super::head::{HeadLimits, MalformedHead, header_map, malformed, take_head, tokens, with_room};
+use super::head::{HeadLimits, MalformedHead, header_map, malformed, take_head, tokens, values, with_room};
 use super::host::check_authority;
 use super::length::{BodyLength, content_length, is_chunked};
 use crate::protocol::{KnownField, KnownFields};
@@ -139,8 +139,11 @@ fn check_target(method: &Method, target: Bytes, limits: &HeadLimits) -> Result<U
 
 /// Exactly one `Host` that is an authority, at most one in HTTP/1.0 (RFC 9112 section 3.2); a target's own authority takes its place.
 fn check_host(headers: &mut HeaderMap, uri: &Uri, version: Version) -> Result<(), MalformedHead> {
-    let mut hosts = headers.get_all(HOST).iter();
-    match (hosts.next(), hosts.next()) {
+    let hosts = {
+        let mut hosts = values(headers, &HOST);
+        (hosts.next(), hosts.next())
+    };
+    match hosts {
         (_, Some(_)) => return Err(MalformedHead::bad("there is more than one host header")),
         (None, None) if version == Version::HTTP_11 => return Err(MalformedHead::bad("there is no host header")),
         (Some(host), None) if check_authority(host.as_bytes()).is_err() => {

@@ -11,8 +11,16 @@ const PROTECTED: [HeaderName; 4] =
 /// Removes the fixed hop-by-hop headers and those that `Connection` names (RFC 9110 section 7.6.1). `TE: trailers` is kept,
 /// as gRPC needs it and it says nothing about the connection.
 pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let known = KnownFields::of(headers);
+    remove_known_hop_by_hop(headers, KnownFields::of(headers));
+}
+
+/// The same, where it is known which fields there are.
+pub fn remove_known_hop_by_hop(headers: &mut HeaderMap, known: KnownFields) {
     if !known.has_any(KnownFields::HOP_BY_HOP) {
+        return;
+    }
+    if known.has_only(KnownFields::HOP_BY_HOP, KnownField::Connection) && lists_nothing(headers) {
+        headers.remove(CONNECTION);
         return;
     }
     let wants_trailers = headers.get(TE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"));
@@ -33,6 +41,12 @@ pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if wants_trailers {
         headers.insert(TE, http::HeaderValue::from_static("trailers"));
     }
+}
+
+/// Whether `Connection` says no more than whether the connection goes on, as it usually does.
+fn lists_nothing(headers: &HeaderMap) -> bool {
+    let mut values = headers.iter().filter(|(name, _)| *name == CONNECTION).map(|(_, value)| value.as_bytes());
+    values.all(|value| value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close"))
 }
 
 /// Removes the headers that only runpool itself may write, and those that look like them to a worker, so that neither a client nor a function can forge them.
@@ -75,6 +89,20 @@ mod tests {
         let mut left: Vec<_> = map.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["accept", "content-length", "host"]);
+    }
+
+    #[test]
+    fn a_connection_that_only_goes_on_or_ends_is_said_to_nobody_and_takes_nothing_along() {
+        for value in ["keep-alive", "Close"] {
+            let mut map = headers(&[("connection", value), ("close", "stays"), ("accept", "*/*")]);
+            map.append("connection", HeaderValue::from_static("keep-alive"));
+            remove_hop_by_hop(&mut map);
+            assert_eq!((map.len(), map.contains_key("close"), map.contains_key("accept")), (2, true, true));
+        }
+        let mut map = headers(&[("connection", "keep-alive"), ("x-secret", "1")]);
+        map.append("connection", HeaderValue::from_static("x-secret"));
+        remove_hop_by_hop(&mut map);
+        assert!(map.is_empty(), "what any line of it lists goes");
     }
 
     #[test]

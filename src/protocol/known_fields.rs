@@ -50,38 +50,68 @@ use KnownField as Known;
 impl KnownField {
     /// The field of this name, which is in lower case.
     pub fn of(name: &str) -> Option<Self> {
-        Some(match (name.len(), name) {
-            (2, "te") => Self::Te,
-            (3, "via") => Self::Via,
-            (4, "host") => Self::Host,
-            (4, "date") => Self::Date,
-            (6, "expect") => Self::Expect,
-            (7, "upgrade") => Self::Upgrade,
-            (7, "trailer") => Self::Trailer,
-            (9, "forwarded") => Self::Forwarded,
-            (10, "connection") => Self::Connection,
-            (10, "keep-alive") => Self::KeepAlive,
-            (11, "traceparent") => Self::Traceparent,
-            (12, "content-type") => Self::ContentType,
-            (12, "x-request-id") => Self::RequestId,
-            (12, "x-timeout-ms") => Self::TimeoutMs,
-            (12, "max-forwards") => Self::MaxForwards,
-            (13, "authorization") => Self::Authorization,
-            (14, "content-length") => Self::ContentLength,
-            (14, "fn-invoke-type") => Self::FnInvokeType,
-            (14, "http2-settings") => Self::Http2Settings,
-            (14, "retry-after-ms") => Self::RetryAfterMs,
-            (15, "x-forwarded-for") => Self::XForwardedFor,
-            (16, "x-forwarded-host") => Self::XForwardedHost,
-            (16, "proxy-connection") => Self::ProxyConnection,
-            (17, "transfer-encoding") => Self::TransferEncoding,
-            (17, "x-forwarded-proto") => Self::XForwardedProto,
-            (18, "proxy-authenticate") => Self::ProxyAuthenticate,
-            (19, "proxy-authorization") => Self::ProxyAuthorization,
-            (_, name) if name.starts_with(INTERNAL_PREFIX) => Self::Runpool,
-            (_, name) if name.contains('_') && Self::of(&name.replace('_', "-")).is_some() => Self::Underscored,
-            _ => return None,
-        })
+        // By length first: a name is compared with one or two, not with all.
+        let known = match name.len() {
+            2 if name == "te" => Self::Te,
+            3 if name == "via" => Self::Via,
+            4 => match name {
+                "host" => Self::Host,
+                "date" => Self::Date,
+                _ => return Self::of_others(name),
+            },
+            6 if name == "expect" => Self::Expect,
+            7 => match name {
+                "upgrade" => Self::Upgrade,
+                "trailer" => Self::Trailer,
+                _ => return Self::of_others(name),
+            },
+            9 if name == "forwarded" => Self::Forwarded,
+            10 => match name {
+                "connection" => Self::Connection,
+                "keep-alive" => Self::KeepAlive,
+                _ => return Self::of_others(name),
+            },
+            11 if name == "traceparent" => Self::Traceparent,
+            12 => match name {
+                "content-type" => Self::ContentType,
+                "x-request-id" => Self::RequestId,
+                "x-timeout-ms" => Self::TimeoutMs,
+                "max-forwards" => Self::MaxForwards,
+                _ => return Self::of_others(name),
+            },
+            13 if name == "authorization" => Self::Authorization,
+            14 => match name {
+                "content-length" => Self::ContentLength,
+                "fn-invoke-type" => Self::FnInvokeType,
+                "http2-settings" => Self::Http2Settings,
+                "retry-after-ms" => Self::RetryAfterMs,
+                _ => return Self::of_others(name),
+            },
+            15 if name == "x-forwarded-for" => Self::XForwardedFor,
+            16 => match name {
+                "x-forwarded-host" => Self::XForwardedHost,
+                "proxy-connection" => Self::ProxyConnection,
+                _ => return Self::of_others(name),
+            },
+            17 => match name {
+                "transfer-encoding" => Self::TransferEncoding,
+                "x-forwarded-proto" => Self::XForwardedProto,
+                _ => return Self::of_others(name),
+            },
+            18 if name == "proxy-authenticate" => Self::ProxyAuthenticate,
+            19 if name == "proxy-authorization" => Self::ProxyAuthorization,
+            _ => return Self::of_others(name),
+        };
+        Some(known)
+    }
+
+    /// Those that are known by a part of their name.
+    fn of_others(name: &str) -> Option<Self> {
+        if name.starts_with(INTERNAL_PREFIX) {
+            return Some(Self::Runpool);
+        }
+        let is_underscored = name.bytes().any(|byte| byte == b'_') && Self::of(&name.replace('_', "-")).is_some();
+        is_underscored.then_some(Self::Underscored)
     }
 }
 
@@ -140,6 +170,11 @@ impl KnownFields {
     /// Whether it has this one.
     pub const fn has(self, field: KnownField) -> bool {
         self.0 & (1 << field as u8) != 0
+    }
+
+    /// Whether of these it has this one, and no other.
+    pub const fn has_only(self, of: Self, field: KnownField) -> bool {
+        self.0 & of.0 == 1 << field as u8
     }
 
     /// Whether it has any of these.

@@ -20,7 +20,7 @@ mod status;
 mod timing;
 mod trace_context;
 
-pub use hop_by_hop::{remove_hop_by_hop, remove_internal};
+pub use hop_by_hop::{remove_hop_by_hop, remove_internal, remove_known_hop_by_hop};
 pub use known_fields::{KnownField, KnownFields};
 pub use load::LoadReport;
 pub use lost::{InvalidLost, LostWarm};

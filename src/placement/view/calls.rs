@@ -194,7 +194,7 @@ impl View {
 
     /// What a runner said by the way.
     pub(in crate::placement) fn learn(&mut self, place: RunnerPlace, number: FunctionNumber, news: &RunnerNews) {
-        if !self.is_member(place) {
+        if *news == RunnerNews::default() || !self.is_member(place) {
             return;
         }
         for (function, lost) in &news.lost_warm {

@@ -9,7 +9,7 @@ use ::http::{HeaderMap, HeaderName, HeaderValue, Response};
 use super::arriving::Arriving;
 use crate::protocol::headers::{LOAD, LOST, SERVER_TIMING, START};
 use crate::protocol::{
-    KnownField, KnownFields, LoadReport, LostWarm, ServerTiming, WorkerStart, remove_hop_by_hop, remove_internal,
+    KnownField, KnownFields, LoadReport, LostWarm, ServerTiming, WorkerStart, remove_internal, remove_known_hop_by_hop,
 };
 use crate::runner::{CallError, Refused};
 
@@ -73,9 +73,7 @@ pub(super) fn clean(headers: &mut HeaderMap) {
     if known.has(KnownField::TransferEncoding) {
         headers.remove(CONTENT_LENGTH);
     }
-    if known.has_any(KnownFields::HOP_BY_HOP) {
-        remove_hop_by_hop(headers);
-    }
+    remove_known_hop_by_hop(headers, known);
     if known.has_any(KnownFields::INTERNAL) {
         remove_internal(headers);
     }
