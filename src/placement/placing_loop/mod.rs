@@ -69,7 +69,10 @@ pub struct PlacingLoop {
     groups: Vec<Group>,
     /// The group of each function.
     group_of: Vec<usize>,
-    calls: FxHashMap<CallNumber, CallState>,
+    /// In boxes, so that the table, which has room for up to twice as many, is small.
+    calls: FxHashMap<CallNumber, Box<CallState>>,
+    /// Boxes for the next calls.
+    spare: Vec<Box<CallState>>,
     alarms: BTreeSet<(Moment, Alarm)>,
     budget: AttemptBudget,
     random: SmallRng,
@@ -124,6 +127,7 @@ impl PlacingLoop {
             groups: Vec::new(),
             group_of: Vec::new(),
             calls: FxHashMap::default(),
+            spare: Vec::new(),
             alarms: BTreeSet::new(),
             budget: AttemptBudget::default(),
             random: SmallRng::seed_from_u64(seed),
@@ -284,6 +288,13 @@ impl PlacingLoop {
             return steps.push(Step::GiveUp { call, why: GaveUp::DeadlineExceeded, retry_after: None });
         }
         self.view.find_homes(function);
+        let state = match self.spare.pop() {
+            Some(mut spare) => {
+                *spare = state;
+                spare
+            }
+            None => Box::new(state),
+        };
         self.calls.insert(call, state);
         if self.queue.waiting(function) > 0 {
             self.park(call, Position::Last, now, steps);
@@ -293,13 +304,15 @@ impl PlacingLoop {
     }
 
     /// Takes a call out, and gives back the memory that a burst of calls has needed.
-    fn forget(&mut self, call: CallNumber) -> Option<CallState> {
+    fn forget(&mut self, call: CallNumber) {
         const KEPT: usize = 1_024;
-        let state = self.calls.remove(&call);
+        let Some(state) = self.calls.remove(&call) else { return };
+        if self.spare.len() < KEPT {
+            self.spare.push(state);
+        }
         if self.calls.capacity() > KEPT && self.calls.len() < self.calls.capacity() / 8 {
             self.calls.shrink_to(self.calls.len() * 2);
         }
-        state
     }
 
     /// Asks the placer, and does what it says. `position` is where the call waits if it has to.
@@ -534,11 +547,12 @@ impl PlacingLoop {
     }
 
     fn forget_waiting(&mut self, call: CallNumber) {
-        let Some(state) = self.forget(call) else { return };
+        let Some(state) = self.calls.get(&call) else { return };
         if let Stage::Waiting(_) = state.stage {
             self.alarms.remove(&(state.give_up_at(), Alarm::GiveUp(call)));
             self.queue.remove(state.function, call, state.bytes);
         }
+        self.forget(call);
     }
 
     fn give_up(&mut self, call: CallNumber, now: Moment, steps: &mut Vec<Step>) {
