@@ -72,6 +72,7 @@ pub struct PlacingLoop {
     /// In boxes, so that the table, which has room for up to twice as many, is small.
     calls: FxHashMap<CallNumber, Box<CallState>>,
     /// Boxes for the next calls.
+    #[expect(clippy::vec_box, reason = "the boxes go back into the table")]
     spare: Vec<Box<CallState>>,
     alarms: BTreeSet<(Moment, Alarm)>,
     budget: AttemptBudget,
