@@ -69,11 +69,7 @@ pub struct PlacingLoop {
     groups: Vec<Group>,
     /// The group of each function.
     group_of: Vec<usize>,
-    /// In boxes, so that the table, which has room for up to twice as many, is small.
-    calls: FxHashMap<CallNumber, Box<CallState>>,
-    /// Boxes for the next calls.
-    #[expect(clippy::vec_box, reason = "the boxes go back into the table")]
-    spare: Vec<Box<CallState>>,
+    calls: FxHashMap<CallNumber, CallState>,
     alarms: BTreeSet<(Moment, Alarm)>,
     budget: AttemptBudget,
     random: SmallRng,
@@ -128,7 +124,6 @@ impl PlacingLoop {
             groups: Vec::new(),
             group_of: Vec::new(),
             calls: FxHashMap::default(),
-            spare: Vec::new(),
             alarms: BTreeSet::new(),
             budget: AttemptBudget::default(),
             random: SmallRng::seed_from_u64(seed),
@@ -289,13 +284,6 @@ impl PlacingLoop {
             return steps.push(Step::GiveUp { call, why: GaveUp::DeadlineExceeded, retry_after: None });
         }
         self.view.find_homes(function);
-        let state = match self.spare.pop() {
-            Some(mut spare) => {
-                *spare = state;
-                spare
-            }
-            None => Box::new(state),
-        };
         self.calls.insert(call, state);
         if self.queue.waiting(function) > 0 {
             self.park(call, Position::Last, now, steps);
@@ -305,15 +293,13 @@ impl PlacingLoop {
     }
 
     /// Takes a call out, and gives back the memory that a burst of calls has needed.
-    fn forget(&mut self, call: CallNumber) {
+    fn forget(&mut self, call: CallNumber) -> Option<CallState> {
         const KEPT: usize = 1_024;
-        let Some(state) = self.calls.remove(&call) else { return };
-        if self.spare.len() < KEPT {
-            self.spare.push(state);
-        }
+        let state = self.calls.remove(&call);
         if self.calls.capacity() > KEPT && self.calls.len() < self.calls.capacity() / 8 {
             self.calls.shrink_to(self.calls.len() * 2);
         }
+        state
     }
 
     /// Asks the placer, and does what it says. `position` is where the call waits if it has to.
@@ -548,12 +534,11 @@ impl PlacingLoop {
     }
 
     fn forget_waiting(&mut self, call: CallNumber) {
-        let Some(state) = self.calls.get(&call) else { return };
+        let Some(state) = self.forget(call) else { return };
         if let Stage::Waiting(_) = state.stage {
             self.alarms.remove(&(state.give_up_at(), Alarm::GiveUp(call)));
             self.queue.remove(state.function, call, state.bytes);
         }
-        self.forget(call);
     }
 
     fn give_up(&mut self, call: CallNumber, now: Moment, steps: &mut Vec<Step>) {
