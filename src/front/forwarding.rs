@@ -175,41 +175,44 @@ impl Forwarding {
 
     /// Takes a list out of the headers; of its elements those are left that trusted hops have written: the last ones.
     fn trusted(&self, headers: &mut HeaderMap, name: &HeaderName) -> Option<String> {
-        let kept = elements(headers, name).map(|all| all[all.len().saturating_sub(self.trusted_hops)..].join(", "));
+        let all = elements(headers, name);
+        let kept = all[all.len().saturating_sub(self.trusted_hops)..].join(", ");
         headers.remove(name);
-        kept.filter(|kept| !kept.is_empty())
+        (!kept.is_empty()).then_some(kept)
     }
 
     /// Of a field that each hop may have written or left alone, keeps what the first trusted hop has said, once and only if it is such a value. Whether
     /// anything is left.
     fn keep_one(&self, headers: &mut HeaderMap, name: &'static str, is_such: impl Fn(&[u8]) -> bool) -> bool {
         let name = HeaderName::from_static(name);
-        let kept = if self.trusted_hops > 0 && self.style.has_x() { elements(headers, &name) } else { None };
-        let said = kept.and_then(|all| all.get(all.len().saturating_sub(self.trusted_hops)).copied());
+        let all = if self.style.has_x() { elements(headers, &name) } else { Vec::new() };
+        let said = all.get(all.len().saturating_sub(self.trusted_hops)).copied();
         let value = said.filter(|said| is_such(said.as_bytes())).and_then(|said| HeaderValue::from_str(said).ok());
         headers.remove(&name);
         value.map(|value| headers.insert(name, value)).is_some()
     }
 }
 
-/// The elements of a list (RFC 9110 section 5.6.1: empty ones are none), split where no quoted text goes on. `None` if such a text never ends: what is
-/// written behind it would become a part of it.
-fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Vec<&'a str>> {
+/// The elements of a list (RFC 9110 section 5.6.1: empty ones are none). Those of `Forwarded` are split where no quoted text goes on, and of a line in which such
+/// a text never ends there is none: what is written behind it would become a part of it. The other fields know no quotes, and the hops that append to them see none.
+fn elements<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Vec<&'a str> {
+    let knows_quotes = *name == FORWARDED;
     let mut all = Vec::new();
     for text in headers.get_all(name).iter().filter_map(|value| value.to_str().ok()) {
         let (mut is_quoted, mut is_escaped) = (false, false);
         let parts = text.split(|letter| {
             let escapes = is_quoted && !is_escaped && letter == '\\';
-            is_quoted ^= letter == '"' && !is_escaped;
+            is_quoted ^= knows_quotes && letter == '"' && !is_escaped;
             is_escaped = escapes;
             letter == ',' && !is_quoted
         });
+        let before = all.len();
         all.extend(parts.map(str::trim).filter(|element| !element.is_empty()));
         if is_quoted {
-            return None;
+            all.truncate(before);
         }
     }
-    Some(all)
+    all
 }
 
 fn is_scheme(text: &[u8]) -> bool {
@@ -277,6 +280,16 @@ mod tests {
         assert_eq!(said(1, &[("x-forwarded-proto", "gopher"), ("x-forwarded-host", "a b")]), is("http", "shop:80"));
         assert_eq!(said(1, &[("x-forwarded-host", "evil"), ("x-forwarded-host", "front:443")]), is("http", "front:443"));
         assert_eq!(said(0, &[("x-forwarded-host", "evil"), ("x-forwarded-proto", "https")]), is("http", "shop:80"));
+    }
+
+    #[test]
+    fn a_quote_takes_no_address_away_that_a_trusted_hop_has_written() {
+        let forwarding = Forwarding::new("", 1, ForwardedStyle::Both);
+        let said = |pairs: &[(&'static str, &'static str)], name: &str| written(&forwarding, pairs)[name].clone();
+        assert_eq!(said(&[("x-forwarded-for", "\", 203.0.113.5")], "x-forwarded-for"), "203.0.113.5, 192.0.2.7");
+        assert_eq!(said(&[("x-forwarded-proto", "\", https")], "x-forwarded-proto"), "https");
+        let lines = [("forwarded", "for=\"a"), ("forwarded", "for=b")];
+        assert_eq!(said(&lines, "forwarded"), "for=b, for=192.0.2.7;host=\"shop:80\";proto=http");
     }
 
     #[test]

@@ -201,12 +201,17 @@ impl AnswerBody {
     /// once: its runner has done with it. One listener; a later one replaces it.
     #[must_use]
     pub fn at_end(mut self, tell: impl FnOnce(BodyEnd) + Send + 'static) -> Self {
-        if matches!(self.source, Source::Whole(_)) || self.is_end_stream() {
+        if self.is_there() {
             tell(BodyEnd::Complete);
         } else {
             self.at_end = Some(Box::new(tell));
         }
         self
+    }
+
+    /// Whether its runner has done with it: nothing of it is still to come.
+    pub fn is_there(&self) -> bool {
+        matches!(self.source, Source::Whole(_)) || self.is_end_stream()
     }
 
     fn is_over(&mut self, end: BodyEnd) {

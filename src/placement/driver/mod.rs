@@ -17,7 +17,6 @@ mod tasks;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http_body::Body as _;
 use tokio::time::Instant;
 
 pub use self::account::{Account, Crowd};
@@ -196,7 +195,7 @@ impl Placement {
                             let is_of_agent = facts.is_some_and(|facts| facts.load.is_some());
                             // An agent answers when the function has started: its slot stays taken.
                             let runs_on = call.kind == CallKind::Detached && is_of_agent;
-                            let is_limited = is_of_agent && !runs_on && !answer.body().is_end_stream();
+                            let is_limited = is_of_agent && !runs_on && !answer.body().is_there();
                             let runs_until = is_limited.then(|| turn::now() + call.function.spec.timeout + LONGEST_KILL);
                             tally.explained(guard.committed(at, start_of(facts), runs_until, said_of(facts)));
                             let ends = move |end| match end {

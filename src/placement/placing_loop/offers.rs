@@ -155,7 +155,7 @@ impl PlacingLoop {
             match alarm {
                 Alarm::GiveUp(call) => self.give_up(call, now, steps),
                 Alarm::Started(call) => self.started(call, now, steps),
-                // Its worker was killed: nothing warm is left. Of its real end nobody has to know.
+                // Its worker was killed, as far as we know: no warm one is counted on. Of its real end nobody has to know.
                 Alarm::RunIsOver(call) => self.ended(call, EndedHow::Withdrawn, &RunnerNews::default(), now, steps),
                 Alarm::Pause(runner) => {
                     if !self.view.is_pause_over(runner, now) {
