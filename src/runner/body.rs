@@ -313,6 +313,14 @@ mod tests {
         assert!(body.take().is_none());
     }
 
+    #[test]
+    fn of_an_answer_that_came_whole_the_runner_has_done_with_it_before_it_is_read() {
+        assert!(AnswerBody::full("whole").is_there());
+        assert!(AnswerBody::empty().is_there());
+        let stream = Full::new(Bytes::from_static(b"comes")).map_err(|never| match never {});
+        assert!(!AnswerBody::new(stream).is_there());
+    }
+
     #[tokio::test]
     async fn a_streaming_body_that_was_given_back_unread_can_be_taken_again() {
         let stream = Full::new(Bytes::from_static(b"big")).map_err(|never| match never {}).boxed_unsync();
