@@ -11,9 +11,11 @@
 use std::path::Path;
 use std::time::SystemTime;
 
+use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
+use crate::http1::{BodyLength, RequestWriter};
 use crate::model::{CallId, Function, Intent, Rfc3339, TraceContext};
 use crate::protocol::headers::{
     FN_CALL_ID, FN_DEADLINE, FN_HTTP_HEADER_PREFIX, FN_HTTP_METHOD, FN_HTTP_REQUEST_URL, FN_HTTP_STATUS, FN_INTENT, HTTP_REQUEST,
@@ -41,8 +43,11 @@ pub(crate) struct FunctionRequest {
 impl FunctionRequest {
     /// The client's URL, absolute as the contract wants it. A client that named no host has asked nobody in particular.
     pub(crate) fn url(&self) -> String {
-        let host = self.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
-        format!("http://{host}{}", self.target)
+        format!("http://{}{}", self.host(), self.target)
+    }
+
+    fn host(&self) -> &str {
+        self.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost")
     }
 }
 
@@ -73,39 +78,43 @@ pub(crate) fn worker_environment(function: &Function, socket: &Path) -> Vec<(Str
     environment
 }
 
-/// Headers of `POST /call`.
-pub(crate) fn request_headers(request: &FunctionRequest, deadline: SystemTime) -> HeaderMap {
-    let mut headers = match request.intent {
-        Intent::Invoke => request.headers.clone(),
-        Intent::HttpRequest => framed(request),
-    };
-    // Both were for us: the length is that of the body we send, and we have asked the client to go on.
-    headers.remove(CONTENT_LENGTH);
-    headers.remove(EXPECT);
-    headers.entry(HOST).or_insert(HeaderValue::from_static("localhost"));
-    headers.insert(FN_CALL_ID, text(&request.call.to_string()));
-    headers.insert(FN_DEADLINE, text(&Rfc3339::seconds(deadline).to_string()));
-    headers.insert(TRACEPARENT, text(&String::from_utf8_lossy(&format_traceparent(&request.trace))));
-    if let Some(state) = request.headers.get(TRACESTATE) {
-        headers.insert(TRACESTATE, state.clone());
-    }
-    headers
-}
-
-/// A request as a framed one. Repeated headers stay repeated.
-fn framed(request: &FunctionRequest) -> HeaderMap {
-    let mut framed = HeaderMap::with_capacity(request.headers.len() + 8);
+/// Writes the head of `POST /call` with a body of this length. Header fields of the client that are ours to tell are not passed on; in frames they are, as all are.
+pub(crate) fn write_request(into: &mut BytesMut, request: &FunctionRequest, deadline: SystemTime, length: BodyLength) {
+    let mut head = RequestWriter::begin_with(into, "POST /call HTTP/1.1");
+    let is_framed = request.intent == Intent::HttpRequest;
+    let mut has_host = false;
     for (name, value) in &request.headers {
-        if name == CONTENT_TYPE {
-            framed.append(CONTENT_TYPE, value.clone());
-        } else if let Ok(name) = HeaderName::try_from(format!("{FN_HTTP_HEADER_PREFIX}{name}")) {
-            framed.append(name, value.clone());
+        if *name == CONTENT_TYPE || *name == TRACESTATE {
+            head.field(name, value);
+        }
+        if is_framed && *name != CONTENT_TYPE {
+            head.prefixed_field(FN_HTTP_HEADER_PREFIX, name, value);
+        } else if !is_framed && !is_told_by_us(name) {
+            has_host |= *name == HOST;
+            head.field(name, value);
         }
     }
-    framed.insert(FN_INTENT, HeaderValue::from_static(HTTP_REQUEST));
-    framed.insert(FN_HTTP_METHOD, text(request.method.as_str()));
-    framed.insert(FN_HTTP_REQUEST_URL, text(&request.url()));
-    framed
+    if !has_host {
+        head.own_field("host", &HeaderValue::from_static("localhost"));
+    }
+    let call = request.call;
+    let deadline = Rfc3339::seconds(deadline);
+    // All is text that we made, or that came in as text: it can be written.
+    let _ = head.text(&FN_CALL_ID, call).and_then(|()| head.text(&FN_DEADLINE, deadline));
+    let _ = head.bytes(&TRACEPARENT, &format_traceparent(&request.trace));
+    if is_framed {
+        let _ = head
+            .bytes(&FN_INTENT, HTTP_REQUEST.as_bytes())
+            .and_then(|()| head.bytes(&FN_HTTP_METHOD, request.method.as_str().as_bytes()));
+        let _ = head.text(&FN_HTTP_REQUEST_URL, format_args!("http://{}{}", request.host(), request.target));
+    }
+    head.end(length);
+}
+
+/// Whether an unframed request says this by itself: what is between us and the worker, and what only we know. The client's length is that of the body we send, and
+/// we have asked the client to go on. Content type and trace state were written already.
+fn is_told_by_us(name: &HeaderName) -> bool {
+    [CONTENT_LENGTH, EXPECT, CONTENT_TYPE, TRACESTATE, TRACEPARENT, FN_CALL_ID, FN_DEADLINE].contains(name)
 }
 
 /// What a worker's status says of the run.
@@ -171,14 +180,10 @@ fn unframed(headers: &HeaderMap) -> HeaderMap {
     unframed
 }
 
-/// A value made of text that we wrote, or that came in as a header: always valid, and empty if it were not.
-fn text(value: &str) -> HeaderValue {
-    HeaderValue::from_str(value).unwrap_or(HeaderValue::from_static(""))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::{HeadLimits, parse_request};
     use crate::model::FunctionSpec;
     use proptest::prelude::*;
     use std::time::{Duration, UNIX_EPOCH};
@@ -206,6 +211,18 @@ mod tests {
         headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
     }
 
+    /// The fields of a request as a worker reads them.
+    fn told(request: &FunctionRequest, deadline: SystemTime) -> HeaderMap {
+        let mut written = BytesMut::new();
+        write_request(&mut written, request, deadline, BodyLength::Known(3));
+        let read = parse_request(&mut written, &HeadLimits::default()).unwrap().unwrap();
+        assert_eq!(
+            (read.request.method(), read.request.uri().path(), read.length),
+            (&Method::POST, "/call", BodyLength::Known(3))
+        );
+        read.request.into_parts().0.headers
+    }
+
     const CLIENT: &[(&str, &str)] = &[
         ("host", "example.org"),
         ("content-type", "text/x"),
@@ -221,7 +238,7 @@ mod tests {
     #[test]
     fn an_invoked_function_gets_the_clients_headers_as_they_are() {
         let deadline = UNIX_EPOCH + Duration::from_millis(1_709_210_096_789);
-        let headers = request_headers(&request(Intent::Invoke, CLIENT), deadline);
+        let headers = told(&request(Intent::Invoke, CLIENT), deadline);
         assert_eq!(all(&headers, "x-many"), ["1", "2"]);
         assert_eq!(all(&headers, "content-type"), ["text/x"]);
         assert_eq!(all(&headers, "host"), ["example.org"]);
@@ -229,7 +246,7 @@ mod tests {
         assert_eq!(all(&headers, "fn-deadline"), ["2024-02-29T12:34:56Z"]);
         assert_eq!(all(&headers, "traceparent"), ["00-01010101010101010101010101010101-0202020202020202-01"]);
         assert_eq!(all(&headers, "tracestate"), ["v=1"]);
-        for absent in ["content-length", "expect", "fn-intent", "fn-http-method"] {
+        for absent in ["expect", "fn-intent", "fn-http-method"] {
             assert!(!headers.contains_key(absent), "{absent}");
         }
     }
@@ -237,7 +254,7 @@ mod tests {
     // Case 40.
     #[test]
     fn a_framed_request_hides_every_header_but_the_content_type() {
-        let headers = request_headers(&request(Intent::HttpRequest, CLIENT), UNIX_EPOCH);
+        let headers = told(&request(Intent::HttpRequest, CLIENT), UNIX_EPOCH);
         assert_eq!(all(&headers, "fn-http-h-x-many"), ["1", "2"]);
         assert_eq!(all(&headers, "content-type"), ["text/x"]);
         assert!(!headers.contains_key("fn-http-h-content-type") && !headers.contains_key("x-many"));
@@ -339,7 +356,7 @@ mod tests {
         #[test]
         fn framing_and_unframing_agree(pairs in proptest::collection::vec(("x-[a-z]{1,8}", "[a-z0-9]{0,8}"), 0..12)) {
             let pairs: Vec<(&str, &str)> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-            let framed = framed(&request(Intent::HttpRequest, &pairs));
+            let framed = told(&request(Intent::HttpRequest, &pairs), UNIX_EPOCH);
             let (_, back) = answer_head(Intent::HttpRequest, framed);
             prop_assert_eq!(back, map(&pairs));
         }

@@ -1,13 +1,14 @@
 //! One call on an `http-stream` worker: from the ticket to the head of the answer.
 
+use std::future::poll_fn;
 use std::time::{Duration, SystemTime};
 
+use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body::Body as _;
-use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use super::accepted::{Accepted, Ended, before};
@@ -19,6 +20,7 @@ use super::run::{Run, RunControl};
 use super::run_error::RunError;
 use super::worker::{SendError, own_exit};
 use super::worker_body::WorkerBody;
+use crate::http1::BodyLength;
 use crate::protocol::WorkerStart;
 
 /// Workers found dead before one call is given up on. Each was idle, or has just started: that many in a row is not chance.
@@ -80,18 +82,19 @@ async fn exchange(accepted: Accepted, house: &House, mut lease: Lease, input: In
     let control = RunControl::new(lease.worker.process.clone(), function.spec.memory, tasks, held);
     let mut run = Run::begin(control, accounts);
     let exchange = Exchange { progress: input.progress(), limit, deadline: now + limit, max_answer_body, request };
-    let message = message(&exchange.request, limit, input);
+    let length = input.size_hint().exact().map_or(BodyLength::Chunked, BodyLength::Known);
+    let written = request_head(&exchange.request, limit, length);
     let head = tokio::select! {
         biased;
-        head = lease.worker.send(message) => head,
+        head = lease.worker.send(written, length, input) => head,
         () = tokio::time::sleep_until(exchange.deadline) => return failed(run, lease, RunError::TimedOut(limit)).await,
     };
     run.accounts.answered();
     match head {
         Ok(head) => match fn_contract::verdict(head.status()) {
             Verdict::Answered => answer(run, lease, head, exchange).await,
-            Verdict::Failed => Box::pin(own_failure(run, lease, head, &exchange, RunError::Failed)).await,
-            Verdict::TimedOut => Box::pin(own_failure(run, lease, head, &exchange, RunError::ReportedTimeout)).await,
+            Verdict::Failed => Box::pin(own_failure(run, lease, &exchange, RunError::Failed)).await,
+            Verdict::TimedOut => Box::pin(own_failure(run, lease, &exchange, RunError::ReportedTimeout)).await,
             Verdict::Invalid => {
                 let status = head.status().as_u16();
                 let error = RunError::BadAnswer(format!("its worker answered with status {status}: expected 200, 502 or 504"));
@@ -102,14 +105,12 @@ async fn exchange(accepted: Accepted, house: &House, mut lease: Lease, input: In
     }
 }
 
-/// `POST /call`, as the contract wants it.
-fn message(request: &FunctionRequest, limit: Duration, input: Input) -> Request<Input> {
-    let mut message = Request::new(input);
-    *message.method_mut() = Method::POST;
-    *message.uri_mut() = http::Uri::from_static("/call");
+/// The head of `POST /call`, as the contract wants it, for a function that may take so long from now on.
+fn request_head(request: &FunctionRequest, limit: Duration, length: BodyLength) -> BytesMut {
     let now = SystemTime::now();
-    *message.headers_mut() = fn_contract::request_headers(request, now.checked_add(limit).unwrap_or(now));
-    message
+    let mut written = BytesMut::with_capacity(1_024);
+    fn_contract::write_request(&mut written, request, now.checked_add(limit).unwrap_or(now), length);
+    written
 }
 
 /// The run failed. Its worker is dead when this is over, or will be soon. On the heap, as it is rare and large.
@@ -123,16 +124,15 @@ fn failed(run: Run, lease: Lease, error: RunError) -> BoxFuture<'static, Ended> 
 }
 
 /// The function answered: its head is ready, its body streams.
-async fn answer(run: Run, lease: Lease, head: Response<Incoming>, exchange: Exchange) -> Ended {
-    let (parts, incoming) = head.into_parts();
-    if incoming.size_hint().lower() > exchange.max_answer_body {
+async fn answer(run: Run, lease: Lease, head: Response<()>, exchange: Exchange) -> Ended {
+    if lease.worker.left().0 > exchange.max_answer_body {
         return failed(run, lease, RunError::BodyTooLarge).await;
     }
     let facts = run.accounts.facts();
-    let (status, headers) = fn_contract::answer_head(exchange.request.intent, parts.headers);
+    let (status, headers) = fn_contract::answer_head(exchange.request.intent, head.into_parts().0.headers);
     run.control.is_answering();
     let until = (exchange.deadline, exchange.limit);
-    let body = WorkerBody::new(incoming, run, lease, exchange.progress, exchange.max_answer_body, until).await;
+    let body = WorkerBody::new(run, lease, exchange.progress, exchange.max_answer_body, until).await;
     let body: AnswerBody = if has_body(&exchange.request.method, status) {
         body.boxed_unsync()
     } else {
@@ -154,11 +154,10 @@ fn has_body(method: &Method, status: StatusCode) -> bool {
 }
 
 /// The function failed by its own account. Its worker can go on if it is rid of this call (Fn's `PipesAreClear`).
-async fn own_failure(run: Run, lease: Lease, head: Response<Incoming>, exchange: &Exchange, error: RunError) -> Ended {
+async fn own_failure(run: Run, mut lease: Lease, exchange: &Exchange, error: RunError) -> Ended {
     let facts = run.accounts.facts();
-    let drained = before(Some(exchange.deadline), Limited::new(head.into_body(), MAX_DRAINED).collect()).await;
-    let is_clear = matches!(drained, Some(Ok(_))) && exchange.progress.is_at_end();
-    if !is_clear {
+    let is_drained = before(Some(exchange.deadline), drain(&mut lease)).await == Some(true);
+    if !(is_drained && exchange.progress.is_at_end() && lease.worker.is_through()) {
         return failed(run, lease, error).await;
     }
     match run.fail(error) {
@@ -171,13 +170,25 @@ async fn own_failure(run: Run, lease: Lease, head: Response<Incoming>, exchange:
     }
 }
 
+/// Reads the rest of an answer; returns whether it came to its end within [`MAX_DRAINED`] bytes.
+async fn drain(lease: &mut Lease) -> bool {
+    let mut left = MAX_DRAINED;
+    loop {
+        match poll_fn(|cx| lease.worker.poll_data(cx)).await {
+            Ok(None) => return true,
+            Ok(Some(data)) if data.len() <= left => left -= data.len(),
+            Ok(Some(_)) | Err(_) => return false,
+        }
+    }
+}
+
 /// There is no answer, or none that can be read. Why, is told as well as can be.
 async fn lost(run: Run, lease: Lease, error: SendError, exchange: &Exchange) -> Ended {
     let error = match error {
         _ if exchange.progress.has_failed() => RunError::ClientGone,
-        SendError::Lost(error) if error.is_parse_too_large() => RunError::HeadTooLarge,
-        SendError::Lost(error) if error.is_parse() => RunError::BadAnswer(error.to_string()),
-        SendError::Lost(_) | SendError::Gone => match own_exit(&lease.worker.process).await {
+        SendError::Malformed(error) if error.status() == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => RunError::HeadTooLarge,
+        SendError::Malformed(error) => RunError::BadAnswer(error.to_string()),
+        SendError::Lost | SendError::Gone => match own_exit(&lease.worker.process).await {
             Some(exit) => RunError::Crashed { exit, line: lease.worker.log.last_error_line().await },
             None => RunError::Disconnected,
         },

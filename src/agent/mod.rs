@@ -58,6 +58,7 @@ mod tests;
 mod usual;
 mod worker;
 mod worker_body;
+mod worker_connection;
 mod workers;
 
 pub use agent::{Agent, AgentBuilder, AgentError};

@@ -5,13 +5,11 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use bytes::{Bytes, BytesMut};
+use http::Response;
 use tokio_util::task::TaskTracker;
 
 use super::fn_contract::worker_environment;
@@ -20,7 +18,9 @@ use super::process::{
     Exit, FunctionLog, INCARNATION_VARIABLE, Launch, Parts, Process, Spawner, StandardInput, Stream, log_lines,
 };
 use super::run_error::RunError;
+use super::worker_connection::{BrokenOff, Lost, WorkerConnection};
 use super::workers::WorkerId;
+use crate::http1::{BodyLength, MalformedHead};
 use crate::model::{ByteSize, Function};
 
 /// What is needed to start processes of functions.
@@ -43,9 +43,9 @@ pub(crate) struct Worker {
     pub(crate) process: Process,
     pub(crate) log: Arc<FunctionLog>,
     socket: Arc<Path>,
-    tasks: TaskTracker,
     max_answer_head: ByteSize,
-    connection: Option<SendRequest<Input>>,
+    /// On the heap, since a worker goes through many hands. `None` when it was lost, or could not go on after an answer.
+    connection: Option<Box<WorkerConnection>>,
 }
 
 /// A started process whose output is logged.
@@ -125,15 +125,15 @@ impl Workshop {
             }
         });
         let kill_if_dropped = KillOnDrop(Some(process.clone()));
-        let result = self.wait_until_it_listens(&process, &socket, &log, function.spec.init_timeout).await.map(|stream| Worker {
-            id,
-            process: process.clone(),
-            log,
-            socket: socket.into(),
-            tasks: self.tasks.clone(),
-            max_answer_head: self.max_answer_head,
-            connection: Some(stream),
-        });
+        let result =
+            self.wait_until_it_listens(&process, &socket, &log, function.spec.init_timeout).await.map(|connection| Worker {
+                id,
+                process: process.clone(),
+                log,
+                socket: socket.into(),
+                max_answer_head: self.max_answer_head,
+                connection: Some(Box::new(connection)),
+            });
         if result.is_ok() {
             kill_if_dropped.disarm();
         }
@@ -146,12 +146,12 @@ impl Workshop {
         socket: &Path,
         log: &FunctionLog,
         limit: Duration,
-    ) -> Result<SendRequest<Input>, RunError> {
+    ) -> Result<WorkerConnection, RunError> {
         tokio::select! {
             biased;
             exit = process.exited() => Err(RunError::InitFailed { exit, line: log.last_error_line().await }),
             () = tokio::time::sleep(limit) => Err(RunError::InitTimedOut(limit)),
-            connection = first_connection(socket, self.max_answer_head, &self.tasks) => {
+            connection = first_connection(socket, self.max_answer_head) => {
                 connection.map_err(|error| RunError::Prepare(format!("could not connect to its worker: {error}")))
             }
         }
@@ -174,17 +174,13 @@ pub(crate) fn make_private_directory(path: &Path) -> io::Result<()> {
 ///
 /// The file's coming into being could be waited for (inotify), but not the `listen` after it, for which there is no event; so this tries, at
 /// intervals that are short at first, as a native program is ready within a millisecond, and stay short against a start of an interpreter.
-async fn first_connection(
-    socket: &Path,
-    max_answer_head: ByteSize,
-    tasks: &TaskTracker,
-) -> Result<SendRequest<Input>, ConnectError> {
+async fn first_connection(socket: &Path, max_answer_head: ByteSize) -> io::Result<WorkerConnection> {
     const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
     const LONGEST_PAUSE: Duration = Duration::from_millis(8);
     let mut pause = SHORTEST_PAUSE;
     loop {
-        match connect(socket, max_answer_head, tasks).await {
-            Err(ConnectError::Socket(error)) if is_not_listening_yet(&error) => {}
+        match WorkerConnection::connect(socket, max_answer_head).await {
+            Err(error) if is_not_listening_yet(&error) => {}
             result => return result,
         }
         tokio::time::sleep(pause).await;
@@ -194,32 +190,6 @@ async fn first_connection(
 
 fn is_not_listening_yet(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ConnectError {
-    #[error("{0}")]
-    Socket(#[from] io::Error),
-    #[error("{0}")]
-    Http(#[from] hyper::Error),
-}
-
-async fn connect(socket: &Path, max_answer_head: ByteSize, tasks: &TaskTracker) -> Result<SendRequest<Input>, ConnectError> {
-    let stream = UnixStream::connect(socket).await?;
-    let limit = usize::try_from(max_answer_head.bytes()).unwrap_or(usize::MAX);
-    let (sender, connection) = http1::Builder::new()
-        // A head must fit the read buffer, of which hyper wants at least 8 KiB.
-        .max_buf_size(limit.max(8_192))
-        .max_header_size(limit)
-        .handshake(TokioIo::new(stream))
-        .await?;
-    tasks.spawn(async move {
-        if let Err(error) = connection.await {
-            // What it meant for a call is told where the call is known.
-            tracing::trace!(%error, "connection to a worker ended with an error");
-        }
-    });
-    Ok(sender)
 }
 
 // === impl Worker ===
@@ -233,8 +203,10 @@ pub(crate) struct Gone;
 pub(crate) enum SendError {
     /// The worker does not listen any more.
     Gone,
-    /// The connection was lost.
-    Lost(hyper::Error),
+    /// The connection was lost, or the body of the call could not be had.
+    Lost,
+    /// What came is no head of an answer.
+    Malformed(MalformedHead),
 }
 
 impl Worker {
@@ -245,7 +217,6 @@ impl Worker {
             process: self.process.clone(),
             log: Arc::clone(&self.log),
             socket: Arc::clone(&self.socket),
-            tasks: self.tasks.clone(),
             max_answer_head: self.max_answer_head,
             connection: self.connection.take(),
         }
@@ -259,30 +230,56 @@ impl Worker {
         if self.process.exit().is_some() {
             return Err(Gone);
         }
-        if let Some(connection) = &mut self.connection
-            && connection.ready().await.is_ok()
-        {
-            return Ok(());
+        if !self.connection.as_ref().is_some_and(|connection| connection.is_quiet()) {
+            self.connection = Some(self.connect().await?);
         }
-        let fresh = connect(&self.socket, self.max_answer_head, &self.tasks).await.map_err(|_| Gone)?;
-        self.connection = Some(fresh);
         Ok(())
     }
 
-    /// Sends a request and waits for the head of the answer. Dropping the future closes the connection.
+    async fn connect(&self) -> Result<Box<WorkerConnection>, Gone> {
+        WorkerConnection::connect(&self.socket, self.max_answer_head).await.map(Box::new).map_err(|_| Gone)
+    }
+
+    /// Sends a request of this head, with a body of this length, and waits for the head of the answer. Its body comes by [`Self::poll_data`]. Dropping the
+    /// future closes the connection.
     ///
     /// # Errors
     /// See [`SendError`].
-    pub(crate) async fn send(&mut self, request: Request<Input>) -> Result<Response<Incoming>, SendError> {
-        let Some(connection) = &mut self.connection else { return Err(SendError::Gone) };
-        let mut error = match connection.try_send_request(request).await {
-            Ok(head) => return Ok(head),
-            Err(error) => error,
-        };
-        // The worker closed the connection in the very moment: nothing was written, and the request came back. Once more, on a fresh one.
-        let Some(unsent) = error.take_message() else { return Err(SendError::Lost(error.into_error())) };
-        let fresh = connect(&self.socket, self.max_answer_head, &self.tasks).await.map_err(|_| SendError::Gone)?;
-        self.connection.insert(fresh).send_request(unsent).await.map_err(SendError::Lost)
+    pub(crate) async fn send(&mut self, head: BytesMut, length: BodyLength, body: Input) -> Result<Response<()>, SendError> {
+        let mut connection = self.connection.take().ok_or(SendError::Gone)?;
+        connection.begin(head, length, body);
+        let mut answer = connection.head().await;
+        if let Err(Lost::Unused) = answer {
+            // The worker closed the connection in the very moment, and nothing was written. Once more, on a fresh one.
+            let unused = std::mem::replace(&mut connection, self.connect().await.map_err(|Gone| SendError::Gone)?);
+            connection.take_over(*unused);
+            answer = connection.head().await;
+        }
+        self.connection = Some(connection);
+        answer.map_err(|lost| match lost {
+            Lost::Unused | Lost::Used => SendError::Lost,
+            Lost::Malformed(error) => SendError::Malformed(error),
+        })
+    }
+
+    /// What comes next of the answer's body; `None` at its end.
+    ///
+    /// # Errors
+    /// It breaks off.
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, BrokenOff>> {
+        self.connection.as_mut().map_or(Poll::Ready(Ok(None)), |connection| connection.poll_data(cx))
+    }
+
+    /// How many bytes of the answer's body certainly follow, and whether nothing else does.
+    pub(crate) fn left(&self) -> (u64, bool) {
+        self.connection.as_ref().map_or((0, true), |connection| connection.left())
+    }
+
+    /// The answer is over. Returns whether the worker was given all of the request; then it can have another, over the same connection if that goes on.
+    pub(crate) fn is_through(&mut self) -> bool {
+        let is_sent = self.connection.as_ref().is_some_and(|connection| connection.is_sent());
+        self.connection.take_if(|connection| !connection.goes_on());
+        is_sent
     }
 }
 

@@ -12,7 +12,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::answer::Cut;
@@ -23,7 +22,6 @@ use super::run_error::RunError;
 
 /// Streams a worker's answer. Dropped before its end, it kills the worker.
 pub(crate) struct WorkerBody {
-    incoming: Incoming,
     progress: InputProgress,
     /// Bytes that may still come.
     left: u64,
@@ -43,11 +41,10 @@ struct Dying {
 }
 
 impl WorkerBody {
-    /// Streams `incoming`, `limit` bytes at most and until `deadline`, when the run has taken `time`.
+    /// Streams the answer whose head the worker has just sent, `limit` bytes at most and until `deadline`, when the run has taken `time`.
     ///
     /// Of a short answer all is there with its head, as a rule: then the worker is free at once, and nobody has to look at the clock.
     pub(crate) async fn new(
-        incoming: Incoming,
         run: Run,
         lease: Lease,
         progress: InputProgress,
@@ -55,8 +52,8 @@ impl WorkerBody {
         (deadline, time): (Instant, Duration),
     ) -> Self {
         let running = Some((run, lease));
-        let mut body = Self { incoming, progress, left: limit, running, ahead: None, dying: None, loss: None };
-        if body.incoming.is_end_stream() {
+        let mut body = Self { progress, left: limit, running, ahead: None, dying: None, loss: None };
+        if body.left_of_worker() == (0, true) {
             // Nobody asks an empty body for frames. If it was killed meanwhile, the answer is whole all the same.
             let _ = body.complete(None);
             if let Some(dying) = body.dying.take() {
@@ -89,14 +86,19 @@ impl WorkerBody {
         Ok(())
     }
 
+    /// How many bytes certainly come of the worker, and whether nothing else does.
+    fn left_of_worker(&self) -> (u64, bool) {
+        self.running.as_ref().map_or((0, true), |(_, lease)| lease.worker.left())
+    }
+
     fn is_over(&self) -> bool {
         self.running.is_none() && self.dying.is_none() && self.ahead.is_none()
     }
 
     /// The worker has sent everything. Gives `last` back, unless it is to be sent when the worker is dead.
     fn complete(&mut self, last: Option<Frame<Bytes>>) -> Result<Option<Frame<Bytes>>, RunError> {
-        let Some((run, lease)) = self.running.take() else { return Ok(last) };
-        if !self.progress.is_at_end() {
+        let Some((run, mut lease)) = self.running.take() else { return Ok(last) };
+        if !(self.progress.is_at_end() && lease.worker.is_through()) {
             // It has answered without reading all of the request: what is left of that would reach the next call (Fn's `PipesAreClear`).
             let end = Box::pin(run.finish_and_kill());
             self.loss = Some(lease.discard_answered());
@@ -120,17 +122,16 @@ impl WorkerBody {
                 body.dying = None;
                 return Poll::Ready(last.map(Ok));
             }
-            match std::task::ready!(Pin::new(&mut body.incoming).poll_frame(cx)) {
-                Some(Ok(frame)) => {
-                    // Trailers are no part of the contract, and could carry what only we may say.
-                    let Ok(bytes) = frame.into_data() else { continue };
+            let Some((_, lease)) = &mut body.running else { return Poll::Ready(None) };
+            match std::task::ready!(lease.worker.poll_data(cx)) {
+                Ok(Some(bytes)) => {
                     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
                     if length > body.left {
                         return Poll::Ready(Some(Err(body.cut(RunError::BodyTooLarge))));
                     }
                     body.left -= length;
                     let frame = Frame::data(bytes);
-                    if !body.incoming.is_end_stream() {
+                    if body.left_of_worker() != (0, true) {
                         return Poll::Ready(Some(Ok(frame)));
                     }
                     match body.complete(Some(frame)) {
@@ -139,11 +140,11 @@ impl WorkerBody {
                         Err(verdict) => return Poll::Ready(Some(Err(Cut(verdict.to_string())))),
                     }
                 }
-                Some(Err(_)) => {
+                Err(_) => {
                     let error = if body.progress.has_failed() { RunError::ClientGone } else { RunError::Disconnected };
                     return Poll::Ready(Some(Err(body.cut(error))));
                 }
-                None => match body.complete(None) {
+                Ok(None) => match body.complete(None) {
                     Ok(_) if body.dying.is_some() => {}
                     Ok(_) => return Poll::Ready(None),
                     Err(verdict) => return Poll::Ready(Some(Err(Cut(verdict.to_string())))),
@@ -173,18 +174,21 @@ impl Body for WorkerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_over() && self.incoming.is_end_stream()
+        self.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {
         let length = |frame: &Frame<Bytes>| frame.data_ref().map_or(0, |data| data.len() as u64);
         if let Some(Ok(frame)) = &self.ahead {
-            let (ahead, rest) = (length(frame), self.incoming.size_hint());
-            return rest.exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(ahead + rest));
+            let (rest, is_exact) = self.left_of_worker();
+            return if is_exact { SizeHint::with_exact(length(frame) + rest) } else { SizeHint::default() };
         }
         match self.dying.as_ref().and_then(|dying| dying.last.as_ref()).and_then(Frame::data_ref) {
             Some(last) => SizeHint::with_exact(u64::try_from(last.len()).unwrap_or(u64::MAX)),
-            None => self.incoming.size_hint(),
+            None => match self.left_of_worker() {
+                (left, true) => SizeHint::with_exact(left),
+                _ => SizeHint::default(),
+            },
         }
     }
 }

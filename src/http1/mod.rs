@@ -1,6 +1,6 @@
 //! HTTP/1.1 as bytes: heads, the framing of bodies, and the rules that keep two readers of one message from reading two messages.
 //!
-//! Pure: buffers in, messages out; no socket, no clock, no task ([`Tunnel`] only names what is left when HTTP is over). The server's connections (`server`) and the client's (`runner::http`) stand on
+//! Pure: buffers in, messages out; no socket, no clock, no task ([`Tunnel`] only names what is left when HTTP is over, and [`Sending`] writes to whatever it is given). The server's connections (`server`) and the client's (`runner::http`) stand on
 //! it, so that a rule is written once and holds on both sides.
 //!
 //! * [`parse_request`] and [`parse_response`] read a head and decide how long its body is ([`BodyLength`]). Where RFC 9112 lets a recipient choose
@@ -20,6 +20,7 @@ mod length;
 mod request;
 mod request_writer;
 mod response;
+mod sending;
 mod trailers;
 mod tunnel;
 
@@ -32,5 +33,6 @@ pub use length::BodyLength;
 pub use request::{ReceivedRequest, go_on_parsing_request, parse_request};
 pub use request_writer::{InvalidTarget, InvalidText, RequestWriter};
 pub use response::{ReceivedResponse, parse_response};
+pub use sending::{LONGEST_COPIED, NotAsAnnounced, SendError, Sending};
 pub use trailers::remove_forbidden_trailers;
 pub use tunnel::{Tunnel, TunnelEnd, TunnelIo};

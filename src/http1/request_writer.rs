@@ -44,6 +44,13 @@ impl<'b> RequestWriter<'b> {
         Ok(Self { into })
     }
 
+    /// Begins a request with this line, of our own: method, target and version.
+    pub fn begin_with(into: &'b mut BytesMut, line: &'static str) -> Self {
+        into.put_slice(line.as_bytes());
+        into.put_slice(b"\r\n");
+        Self { into }
+    }
+
     /// Writes a field, unless it would frame the body.
     pub fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
         if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING {
@@ -54,6 +61,12 @@ impl<'b> RequestWriter<'b> {
     /// Writes a field whose name is our own, in lower case, and frames no body.
     pub fn own_field(&mut self, name: &'static str, value: &HeaderValue) {
         put_field(self.into, name, value.as_bytes());
+    }
+
+    /// Writes a field under its name behind a prefix, in lower case, with which no name frames a body.
+    pub fn prefixed_field(&mut self, prefix: &'static str, name: &HeaderName, value: &HeaderValue) {
+        self.into.put_slice(prefix.as_bytes());
+        put_field(self.into, name.as_str(), value.as_bytes());
     }
 
     /// Writes a field with this text as its value.

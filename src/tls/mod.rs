@@ -32,7 +32,7 @@ pub use identity::PeerIdentity;
 pub use metrics::TlsMetrics;
 pub use reload::{Reloadable, follow};
 pub use server::{HandshakeError, ServerTls};
-pub use stream::{SCRATCH, Stream};
+pub use stream::{SCRATCH, Stream, poll_read_more};
 
 use std::sync::{Arc, LazyLock};
 

@@ -12,6 +12,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
+use tokio_util::io::poll_read_buf;
 
 /// How much is read at once through the memory of the thread.
 pub const SCRATCH: usize = 16 * 1024;
@@ -77,17 +78,7 @@ impl Stream {
     /// Reads what there is, through the memory of the thread, and puts it behind `read`: a thousand connections that wait share that memory, and what has come is
     /// copied to memory of exactly its length, which for a message of usual length costs less than a buffer for each. Returns how many bytes came; 0 at the end.
     pub fn poll_read_onto(&mut self, cx: &mut Context<'_>, read: &mut BytesMut) -> Poll<io::Result<usize>> {
-        LANDING.with_borrow_mut(|landing| {
-            let mut buffer = ReadBuf::new(landing);
-            ready!(Pin::new(self).poll_read(cx, &mut buffer))?;
-            let filled = buffer.filled();
-            if read.is_empty() {
-                *read = BytesMut::from(filled);
-            } else {
-                read.extend_from_slice(filled);
-            }
-            Poll::Ready(Ok(filled.len()))
-        })
+        poll_read_onto(self, cx, read)
     }
 
     fn peek(&self) -> io::Result<usize> {
@@ -100,6 +91,43 @@ impl Stream {
             Self::Tls(stream) => stream.get_ref().0,
         }
     }
+}
+
+/// See [`Stream::poll_read_onto`].
+fn poll_read_onto(stream: &mut (impl AsyncRead + Unpin), cx: &mut Context<'_>, read: &mut BytesMut) -> Poll<io::Result<usize>> {
+    LANDING.with_borrow_mut(|landing| {
+        let mut buffer = ReadBuf::new(landing);
+        ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
+        let filled = buffer.filled();
+        if read.is_empty() {
+            *read = BytesMut::from(filled);
+        } else {
+            read.extend_from_slice(filled);
+        }
+        Poll::Ready(Ok(filled.len()))
+    })
+}
+
+/// Reads more of a message behind `read`, of which `expected` bytes are certain to come; 0 if that is not known. Long ones are read where they stay, others
+/// as by [`Stream::poll_read_onto`]. Returns how many came; none at the end. Holds no memory while nothing comes.
+pub fn poll_read_more(
+    stream: &mut (impl AsyncRead + Unpin),
+    cx: &mut Context<'_>,
+    read: &mut BytesMut,
+    expected: u64,
+) -> Poll<io::Result<usize>> {
+    /// The largest buffer that a long body is read into.
+    const LARGEST_READ: usize = 64 * 1024;
+    let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(LARGEST_READ);
+    if expected <= SCRATCH {
+        return poll_read_onto(stream, cx, read);
+    }
+    read.reserve(expected);
+    let polled = poll_read_buf(Pin::new(stream), cx, read);
+    if polled.is_pending() && read.is_empty() {
+        *read = BytesMut::new();
+    }
+    polled
 }
 
 impl AsyncRead for Stream {

@@ -184,6 +184,18 @@ async fn an_answer_that_is_none_kills_the_worker() {
     agent.ended().await;
 }
 
+// P3: what nobody asked for is nobody's.
+#[tokio::test]
+async fn a_second_answer_of_a_worker_reaches_no_other_call() {
+    let f = worker("f");
+    let agent = agent(std::slice::from_ref(&f)).await;
+    let first = agent.call(&f).header("x-twice", 1).body("first").send().await;
+    let second = agent.call(&f).body("second").send().await;
+    assert_eq!((first.text(), second.text()), ("first", "second"));
+    assert_eq!(first.pid(), second.pid());
+    agent.ended().await;
+}
+
 // Cases 38 and 45 (TooBigOutput).
 #[tokio::test]
 async fn answers_that_are_too_large_are_refused_by_their_head_or_cut() {

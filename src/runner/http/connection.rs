@@ -6,15 +6,11 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::io::poll_read_buf;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::record::OpenConnection;
 use crate::server::Watch;
-use crate::tls::{SCRATCH, Stream};
-
-/// The largest buffer that a long body is read into.
-const LARGEST_READ: usize = 64 * 1024;
+use crate::tls::{Stream, poll_read_more};
 
 /// One open connection. Dropping it closes it at once, whatever it was doing.
 ///
@@ -42,16 +38,7 @@ impl Connection {
 
     /// Reads more, of which `expected` bytes are certain to come; 0 if that is not known. Returns how many came; none at the end.
     pub(super) fn poll_read_more(&mut self, cx: &mut Context<'_>, expected: u64) -> Poll<io::Result<usize>> {
-        let expected = usize::try_from(expected).unwrap_or(usize::MAX).min(LARGEST_READ);
-        if expected > SCRATCH {
-            self.read.reserve(expected);
-            let polled = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read);
-            if polled.is_pending() {
-                self.let_go_of_memory();
-            }
-            return polled;
-        }
-        self.stream.poll_read_onto(cx, &mut self.read)
+        poll_read_more(&mut self.stream, cx, &mut self.read, expected)
     }
 
     /// Gives up the memory of the buffer, which a part of an answer may share, if it holds nothing.

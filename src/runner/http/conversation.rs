@@ -9,8 +9,8 @@ use std::task::{Context, Poll};
 use ::http::{Method, StatusCode};
 
 use super::connection::Connection;
-use super::sending::{SendError, Sending};
-use crate::http1::{HeadLimits, MalformedHead, ReceivedResponse, parse_response};
+use super::sending::{self, Sending};
+use crate::http1::{HeadLimits, MalformedHead, ReceivedResponse, SendError, parse_response};
 use crate::runner::{BodyError, CallBody};
 
 /// The longest head of an answer, in bytes, and the most fields in it.
@@ -89,10 +89,11 @@ impl<'a> Conversation<'a> {
             }
             match self.sending.poll(&mut self.connection.stream, cx) {
                 Poll::Ready(Ok(())) => match self.gives {
-                    Gives::AfterHead(body) if self.sending.is_awaiting() => self.sending.give(body),
+                    Gives::AfterHead(body) if self.sending.is_awaiting() => sending::give(self.sending, body),
                     _ => return Poll::Pending,
                 },
                 Poll::Ready(Err(SendError::Body(error))) => return Poll::Ready(Err(Lost::Body(error))),
+                Poll::Ready(Err(SendError::Length(wrong))) => return Poll::Ready(Err(Lost::Body(wrong.into()))),
                 Poll::Ready(Err(SendError::Connection(error))) if !self.sending.is_begun() => {
                     return Poll::Ready(Err(Lost::Unused(error.to_string())));
                 }
@@ -110,7 +111,7 @@ impl<'a> Conversation<'a> {
                 return Ok(Some(head));
             }
             if let (StatusCode::CONTINUE, Gives::AfterContinue(body)) = (head.response.status(), self.gives) {
-                self.sending.give(body);
+                sending::give(self.sending, body);
             }
         }
         self.connection.let_go_of_memory();

@@ -10,7 +10,7 @@ use super::address::RunnerAddress;
 use super::conversation::Gives;
 use super::outgoing::{Outgoing, Rest, buffer};
 use super::sending::Sending;
-use crate::http1::{BodyLength, RequestWriter};
+use crate::http1::{BodyLength, LONGEST_COPIED, RequestWriter};
 use crate::model::{CallHead, CallKind, Intent, Outcome};
 use crate::protocol::{KnownField, KnownFields, format_traceparent, headers};
 use crate::runner::{CallBody, CallError, RunnerCall};
@@ -193,7 +193,7 @@ fn head_length(head: &CallHead) -> usize {
 
 fn held_length(body: &CallBody) -> usize {
     match body {
-        CallBody::Held(bytes) => bytes.len().min(super::sending::LONGEST_COPIED),
+        CallBody::Held(bytes) => bytes.len().min(LONGEST_COPIED),
         CallBody::Streaming(_) => 0,
     }
 }

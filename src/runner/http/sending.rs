@@ -1,213 +1,29 @@
-//! What is still to be written of a request: pure bookkeeping over a stream, driven by whoever waits for the answer.
+//! What is still to be written of a request to a runner.
 
-use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Buf as _, Bytes, BytesMut};
-use http_body::Body as _;
-use tokio::io::AsyncWrite;
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
 
-use crate::http1::{BodyLength, encode_chunk, encode_last_chunk, remove_forbidden_trailers};
-use crate::protocol::remove_internal;
+use crate::http1;
 use crate::runner::{BodyError, CallBody, RequestBody};
 
-/// The longest piece that is copied behind what goes before it, so that both are written by one plain call.
-pub(super) const LONGEST_COPIED: usize = 16 * 1024;
+/// A request on its way to a runner.
+pub(super) type Sending = http1::Sending<RequestBody>;
 
-/// A request on its way out. By default it is one that was sent.
-#[derive(Debug, Default)]
-pub(super) struct Sending {
-    /// Written first: the head, the line of a chunk, short data.
-    first: BytesMut,
-    /// Written then: data too long to be copied.
-    data: Bytes,
-    /// Written last: what ends a chunk.
-    last: &'static [u8],
-    source: Source,
-    /// A byte was written: the request may have an effect.
-    is_begun: bool,
-}
-
-/// Where the rest of the body comes from.
-#[derive(Debug, Default)]
-enum Source {
-    /// There is no more.
-    #[default]
-    Over,
-    /// To be given with [`Sending::give`].
-    Awaited(Framing),
-    /// A stream.
-    Stream(RequestBody, Framing),
-}
-
-/// How a body that streams is framed.
-#[derive(Clone, Copy, Debug)]
-enum Framing {
-    /// So many bytes are left.
-    Known(u64),
-    Chunked,
-}
-
-/// Why a request cannot be written to its end.
-#[derive(Debug)]
-pub(super) enum SendError {
-    /// The connection took no more.
-    Connection(io::Error),
-    /// The body broke off, or is not as long as was announced.
-    Body(BodyError),
-}
-
-impl Sending {
-    /// A request that is all here: its head, and its body.
-    pub(super) fn whole(mut head: BytesMut, body: &Bytes) -> Self {
-        let mut data = Bytes::new();
-        if body.len() <= LONGEST_COPIED {
-            head.extend_from_slice(body);
-        } else {
-            data = body.clone();
-        }
-        Self { first: head, data, last: b"", source: Source::Over, is_begun: false }
-    }
-
-    /// A request whose body, framed as the head says, is given later.
-    pub(super) fn awaiting(head: BytesMut, length: BodyLength) -> Self {
-        let source = match length {
-            BodyLength::None | BodyLength::Known(0) => Source::Over,
-            BodyLength::Known(length) => Source::Awaited(Framing::Known(length)),
-            BodyLength::Chunked | BodyLength::UntilClose => Source::Awaited(Framing::Chunked),
-        };
-        Self { first: head, data: Bytes::new(), last: b"", source, is_begun: false }
-    }
-
-    /// Whether a byte was written.
-    pub(super) const fn is_begun(&self) -> bool {
-        self.is_begun
-    }
-
-    /// Whether all was written.
-    pub(super) fn is_over(&self) -> bool {
-        matches!(self.source, Source::Over) && self.has_nothing_to_write()
-    }
-
-    /// Whether all was written but a body that is not given yet.
-    pub(super) fn is_awaiting(&self) -> bool {
-        matches!(self.source, Source::Awaited(_)) && self.has_nothing_to_write()
-    }
-
-    /// Whether the body was not given.
-    pub(super) const fn is_without_body(&self) -> bool {
-        matches!(self.source, Source::Awaited(_))
-    }
-
-    /// Gives the body. One that was taken before, by whomever, ends the request with an error.
-    pub(super) fn give(&mut self, body: &CallBody) {
-        if let Source::Awaited(framing) = self.source {
-            let gone = || RequestBody::Streaming(http_body_util::BodyExt::boxed_unsync(Gone));
-            self.source = Source::Stream(body.take().unwrap_or_else(gone), framing);
-        }
-    }
-
-    fn has_nothing_to_write(&self) -> bool {
-        self.first.is_empty() && self.data.is_empty() && self.last.is_empty()
-    }
-
-    /// Writes until all is written, or a body is awaited.
-    pub(super) fn poll(&mut self, stream: &mut (impl AsyncWrite + Unpin), cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
-        loop {
-            ready!(self.poll_write(stream, cx)).map_err(SendError::Connection)?;
-            let Source::Stream(body, framing) = &mut self.source else { return Poll::Ready(Ok(())) };
-            let mut framing = *framing;
-            match ready!(Pin::new(body).poll_frame(cx)) {
-                Some(Err(error)) => return Poll::Ready(Err(SendError::Body(error))),
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if data.is_empty() => {}
-                    Ok(data) => self.add(data, &mut framing).map_err(SendError::Body)?,
-                    Err(frame) => self.end(framing, frame.into_trailers().ok()).map_err(SendError::Body)?,
-                },
-                None => self.end(framing, None).map_err(SendError::Body)?,
-            }
-            if let Source::Stream(_, kept) = &mut self.source {
-                *kept = framing;
-            }
-        }
-    }
-
-    /// Frames data of the body.
-    fn add(&mut self, data: Bytes, framing: &mut Framing) -> Result<(), BodyError> {
-        match framing {
-            Framing::Known(left) => {
-                *left = left.checked_sub(data.len() as u64).ok_or_else(|| not_as_announced("longer"))?;
-                // A body of known length ends with its last byte, whether or not its end was looked at.
-                if *left == 0 {
-                    self.source = Source::Over;
-                }
-            }
-            Framing::Chunked => {
-                encode_chunk(&mut self.first, data.len());
-                self.last = b"\r\n";
-            }
-        }
-        if data.len() > LONGEST_COPIED {
-            self.data = data;
-        } else {
-            self.first.extend_from_slice(&data);
-            self.first.extend_from_slice(std::mem::take(&mut self.last));
-        }
-        Ok(())
-    }
-
-    /// The body is over, with these fields after it.
-    fn end(&mut self, framing: Framing, trailers: Option<::http::HeaderMap>) -> Result<(), BodyError> {
-        match framing {
-            Framing::Known(0) => {}
-            Framing::Known(_) => return Err(not_as_announced("shorter")),
-            Framing::Chunked => {
-                let mut trailers = trailers.unwrap_or_default();
-                remove_forbidden_trailers(&mut trailers);
-                remove_internal(&mut trailers);
-                encode_last_chunk(&mut self.first, &trailers);
-            }
-        }
-        self.source = Source::Over;
-        Ok(())
-    }
-
-    fn poll_write(&mut self, stream: &mut (impl AsyncWrite + Unpin), cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.has_nothing_to_write() {
-            let stream = Pin::new(&mut *stream);
-            let written = if self.data.is_empty() && self.last.is_empty() {
-                ready!(stream.poll_write(cx, &self.first))?
-            } else {
-                let slices = [&self.first[..], &self.data[..], self.last].map(io::IoSlice::new);
-                ready!(stream.poll_write_vectored(cx, &slices))?
-            };
-            if written == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            self.is_begun = true;
-            self.advance(written);
-        }
-        // TLS may hold what the socket did not take.
-        ready!(Pin::new(&mut *stream).poll_flush(cx))?;
-        // An exchange that waits for its answer holds no memory for what it has sent.
-        self.first = BytesMut::new();
-        self.data = Bytes::new();
-        Poll::Ready(Ok(()))
-    }
-
-    fn advance(&mut self, written: usize) {
-        let of_first = written.min(self.first.len());
-        self.first.advance(of_first);
-        let of_data = (written - of_first).min(self.data.len());
-        self.data.advance(of_data);
-        self.last = &self.last[written - of_first - of_data..];
+/// Gives `body` to a request that awaits it. One that was taken before, by whomever, ends the request with an error.
+pub(super) fn give(sending: &mut Sending, body: &CallBody) {
+    if sending.is_without_body() {
+        sending.give(body.take().unwrap_or_else(|| RequestBody::Streaming(Gone.boxed_unsync())));
     }
 }
 
-/// Sending it would make the runner read another message.
-fn not_as_announced(how: &str) -> BodyError {
-    BodyError::Cut(format!("it is {how} than was announced"))
+/// A body that cannot be sent as it was announced was cut, as far as the runner can see.
+impl From<http1::NotAsAnnounced> for BodyError {
+    fn from(wrong: http1::NotAsAnnounced) -> Self {
+        Self::Cut(wrong.to_string())
+    }
 }
 
 /// In place of a body that somebody else has taken.
@@ -224,73 +40,21 @@ impl http_body::Body for Gone {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use http_body::{Frame, SizeHint};
     use std::future::poll_fn;
 
-    /// A body that says it has `announced` bytes and has `data`.
-    struct Lying {
-        announced: u64,
-        data: Option<Bytes>,
-    }
+    use bytes::BytesMut;
 
-    impl http_body::Body for Lying {
-        type Data = Bytes;
-        type Error = BodyError;
-
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-            Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
-        }
-
-        fn size_hint(&self) -> SizeHint {
-            SizeHint::with_exact(self.announced)
-        }
-    }
-
-    async fn sent(mut sending: Sending, body: &CallBody) -> Result<Vec<u8>, (Vec<u8>, String)> {
-        let mut written = Vec::new();
-        for _ in 0..2 {
-            match poll_fn(|cx| sending.poll(&mut written, cx)).await {
-                Ok(()) if sending.is_over() => return Ok(written),
-                Ok(()) => sending.give(body),
-                Err(SendError::Body(error)) => return Err((written, error.to_string())),
-                Err(SendError::Connection(error)) => return Err((written, error.to_string())),
-            }
-        }
-        Err((written, "it did not end".to_owned()))
-    }
-
-    #[tokio::test]
-    async fn a_body_that_is_not_as_long_as_announced_is_never_completed() {
-        for (announced, length, why) in [(4, 5, "longer"), (6, 5, "shorter")] {
-            let lying = Lying { announced, data: Some(Bytes::from(vec![b'x'; length])) };
-            let body = CallBody::streaming(http_body_util::BodyExt::boxed_unsync(lying));
-            let sending = Sending::awaiting(BytesMut::from("head"), BodyLength::Known(announced));
-            let (written, error) = sent(sending, &body).await.unwrap_err();
-            assert!(written.len() < 4 + usize::try_from(announced).unwrap(), "{announced}");
-            assert_eq!(error, format!("the body was cut short: it is {why} than was announced"));
-        }
-    }
-
-    #[tokio::test]
-    async fn long_and_short_pieces_are_framed_alike() {
-        for length in [1, LONGEST_COPIED, LONGEST_COPIED + 1] {
-            let data = Bytes::from(vec![b'x'; length]);
-            let body =
-                CallBody::streaming(http_body_util::BodyExt::boxed_unsync(Lying { announced: 0, data: Some(data.clone()) }));
-            let written = sent(Sending::awaiting(BytesMut::from("head"), BodyLength::Chunked), &body).await.unwrap();
-            let expected = [format!("head{length:x}\r\n").as_bytes(), &data, b"\r\n0\r\n\r\n"].concat();
-            assert_eq!(written, expected);
-            let written = sent(Sending::whole(BytesMut::from("head"), &data), &CallBody::empty()).await.unwrap();
-            assert_eq!(written, [b"head", &data[..]].concat());
-        }
-    }
+    use super::*;
+    use crate::http1::{BodyLength, SendError};
 
     #[tokio::test]
     async fn a_body_that_somebody_else_has_taken_ends_the_request() {
-        let body = CallBody::streaming(http_body_util::BodyExt::boxed_unsync(Lying { announced: 1, data: None }));
+        let body = CallBody::streaming(Gone.boxed_unsync());
         body.take();
-        let (written, error) = sent(Sending::awaiting(BytesMut::from("head"), BodyLength::Known(1)), &body).await.unwrap_err();
-        assert_eq!((written.as_slice(), error.contains("another runner")), (&b"head"[..], true));
+        let (mut sending, mut written) = (Sending::awaiting(BytesMut::from("head"), BodyLength::Known(1)), Vec::new());
+        assert!(poll_fn(|cx| sending.poll(&mut written, cx)).await.is_ok());
+        give(&mut sending, &body);
+        let Err(SendError::Body(error)) = poll_fn(|cx| sending.poll(&mut written, cx)).await else { panic!("it was sent") };
+        assert_eq!((written.as_slice(), error.to_string().contains("another runner")), (&b"head"[..], true));
     }
 }

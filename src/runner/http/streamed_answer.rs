@@ -15,8 +15,8 @@ use super::conversation::Conversation;
 use super::finishing;
 use super::outgoing::Rest;
 use super::record::InFlight;
-use super::sending::{SendError, Sending};
-use crate::http1::{BodyDecoder, BodySyntaxError, Decoded, Persistence, remove_forbidden_trailers};
+use super::sending::Sending;
+use crate::http1::{BodyDecoder, BodySyntaxError, Decoded, Persistence, SendError, remove_forbidden_trailers};
 use crate::protocol::remove_internal;
 use crate::runner::{BodyError, Session};
 
@@ -138,6 +138,7 @@ impl Open {
             // The runner wants no more of it; its answer may be complete all the same.
             Poll::Ready(Err(SendError::Connection(_))) => self.sending = Still::Stopped,
             Poll::Ready(Err(SendError::Body(error))) => return Err(error),
+            Poll::Ready(Err(SendError::Length(wrong))) => return Err(wrong.into()),
         }
         Ok(())
     }
