@@ -131,7 +131,8 @@ pub struct AdminConfig {
     pub tokens: Vec<AdminToken>,
     /// Runners that the pool must have before `/readyz` says ready.
     pub ready_runners: usize,
-    /// Calls of which the balancer remembers why they went where they went, for `runpool explain`; 0 is none. Some hundred bytes each.
+    /// Calls of which the balancer remembers why they went where they went, for `runpool explain`: so many of the last that went at once to the first runner and
+    /// were answered, and as many of the last others; 0 is none. Some hundred bytes each, which a call finds cold if they are many.
     pub explained_calls: usize,
 }
 
@@ -143,7 +144,7 @@ impl Default for AdminConfig {
             tls: ServerTlsConfig::default(),
             tokens: Vec::new(),
             ready_runners: 1,
-            explained_calls: 4_096,
+            explained_calls: 512,
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Why calls went where they went: for the client that asks (`runpool-explain: 1`), and for operators, of the last calls.
 //!
-//! The last calls are kept in a ring of slots that are made once; a call writes one slot, under a lock of its own, and who looks for a call goes
-//! through all of them.
+//! The last calls are kept in rings of slots that are made once; a call writes one slot, under a lock of its own, and who looks for a call goes
+//! through all of them. A call that went at once where it should is soon pushed out by the next of its kind, the others stay longer, in a ring of their own: they are
+//! the ones that somebody asks for. The rings are short, since each call's slot is memory that nobody has touched for as long as it was in the ring: with one of thousands,
+//! a call pays more for that than for being placed.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +19,15 @@ use crate::placement::{Account, Crowd, Report, StartKind};
 /// What is remembered of the last calls. Cheap to clone; off by default.
 #[derive(Clone, Debug, Default)]
 pub struct ExplainedCalls {
-    ring: Option<Arc<Ring>>,
+    rings: Option<Arc<Rings>>,
+}
+
+#[derive(Debug)]
+struct Rings {
+    /// Calls that the first runner took at once, warm, and answered.
+    smooth: Ring,
+    /// All others.
+    other: Ring,
 }
 
 #[derive(Debug)]
@@ -128,16 +138,16 @@ pub struct CandidateView {
 }
 
 impl ExplainedCalls {
-    /// Remembers this many calls; 0 remembers none.
+    /// Remembers this many calls that went smoothly, and as many that did not; 0 remembers none.
     pub fn new(calls: usize) -> Self {
-        let ring = || Arc::new(Ring { next: AtomicUsize::new(0), slots: (0..calls).map(|_| Mutex::default()).collect() });
-        Self { ring: (calls > 0).then(ring) }
+        let rings = || Arc::new(Rings { smooth: Ring::new(calls), other: Ring::new(calls) });
+        Self { rings: (calls > 0).then(rings) }
     }
 
     /// How a call was placed, if it is among the last.
     pub fn find(&self, call_id: CallId) -> Option<CallPlacement> {
-        let slots = self.ring.as_ref()?.slots.iter();
-        slots.map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).find_map(|slot| {
+        let rings = self.rings.as_ref()?;
+        rings.other.slots.iter().chain(&rings.smooth.slots).map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).find_map(|slot| {
             let explained = slot.as_ref().filter(|explained| explained.call_id == call_id)?;
             Some(explained.view())
         })
@@ -145,7 +155,7 @@ impl ExplainedCalls {
 
     /// Whether a call is remembered at all.
     pub const fn is_on(&self) -> bool {
-        self.ring.is_some()
+        self.rings.is_some()
     }
 
     pub(super) fn remember(
@@ -156,9 +166,25 @@ impl ExplainedCalls {
         placer: &'static str,
         report: &Report,
     ) {
-        let Some(ring) = &self.ring else { return };
-        let explained = Explained { call_id, function: function.cloned(), outcome, placer, facts: report.into() };
-        let slot = &ring.slots[ring.next.fetch_add(1, Ordering::Relaxed) % ring.slots.len()];
+        let Some(rings) = &self.rings else { return };
+        let ring = if went_smoothly(outcome, report) { &rings.smooth } else { &rings.other };
+        ring.put(Explained { call_id, function: function.cloned(), outcome, placer, facts: report.into() });
+    }
+}
+
+/// Whether a call went as most do: at once, to the first runner, and to a warm worker as far as is known.
+fn went_smoothly(outcome: Outcome, report: &Report) -> bool {
+    let is_cold = report.account.as_ref().is_some_and(|account| matches!(account.explanation.start, Some(StartKind::Cold(_))));
+    outcome == Outcome::Ok && report.attempts == 1 && report.waited.is_zero() && !is_cold
+}
+
+impl Ring {
+    fn new(calls: usize) -> Self {
+        Self { next: AtomicUsize::new(0), slots: (0..calls).map(|_| Mutex::default()).collect() }
+    }
+
+    fn put(&self, explained: Explained) {
+        let slot = &self.slots[self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len()];
         *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(explained);
     }
 }
@@ -252,11 +278,19 @@ mod tests {
     #[test]
     fn the_last_calls_are_remembered_and_no_others() {
         let calls = ExplainedCalls::new(2);
+        let smooth = Report { attempts: 1, ..Report::default() };
+        let refused = Report { attempts: 7, ..Report::default() };
+        calls.remember(id(9), None, Outcome::Ok, "ch", &refused);
         for number in 1..=3 {
-            calls.remember(id(number), None, Outcome::Ok, "ch", &Report { attempts: 7, ..Report::default() });
+            calls.remember(id(number), None, Outcome::Ok, "ch", &smooth);
         }
         assert_eq!(calls.find(id(1)), None);
-        assert_eq!(calls.find(id(3)).map(|found| found.attempts), Some(7));
+        assert_eq!(calls.find(id(3)).map(|found| found.attempts), Some(1));
+        assert_eq!(calls.find(id(9)).map(|found| found.attempts), Some(7), "not pushed out by calls that went smoothly");
+        for number in 10..=11 {
+            calls.remember(id(number), None, Outcome::RunnerReset, "ch", &smooth);
+        }
+        assert_eq!((calls.find(id(9)), calls.find(id(3)).is_some()), (None, true));
         let off = ExplainedCalls::new(0);
         off.remember(id(1), None, Outcome::Ok, "ch", &Report::default());
         assert!(off.find(id(1)).is_none() && !off.is_on());
