@@ -8,7 +8,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use prometheus_client::metrics::gauge::Gauge;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, oneshot, watch};
 
@@ -16,6 +15,7 @@ use super::room::{AskId, Lent, RoomConfig, Slots};
 use super::usual::Usual;
 use crate::model::{Digest, Function};
 use crate::protocol::{AgentState, Refusal, RefusalReason, RoomGrant, RoomToken};
+use crate::telemetry::metrics::Gauge;
 
 /// The gate. Cheap to clone.
 #[derive(Clone, Debug)]

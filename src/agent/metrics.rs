@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-
 use super::asking::RoomEnd;
 use super::gate::GateGauges;
 use super::workers::Census;
 use crate::model::{FunctionName, Outcome};
 use crate::protocol::RefusalReason;
-use crate::telemetry::metrics::{CounterFamily, HandleCache, Histogram, HistogramFamily, Label, LabelFilter, Metrics};
+use crate::telemetry::metrics::{
+    Counter, CounterFamily, Gauge, HandleCache, Histogram, HistogramFamily, Label, LabelFilter, Metrics,
+};
 
 /// The families and handles of an agent.
 #[derive(Debug)]

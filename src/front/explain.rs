@@ -147,10 +147,16 @@ impl ExplainedCalls {
     /// How a call was placed, if it is among the last.
     pub fn find(&self, call_id: CallId) -> Option<CallPlacement> {
         let rings = self.rings.as_ref()?;
-        rings.other.slots.iter().chain(&rings.smooth.slots).map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner)).find_map(|slot| {
-            let explained = slot.as_ref().filter(|explained| explained.call_id == call_id)?;
-            Some(explained.view())
-        })
+        rings
+            .other
+            .slots
+            .iter()
+            .chain(&rings.smooth.slots)
+            .map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner))
+            .find_map(|slot| {
+                let explained = slot.as_ref().filter(|explained| explained.call_id == call_id)?;
+                Some(explained.view())
+            })
     }
 
     /// Whether a call is remembered at all.
@@ -158,17 +164,20 @@ impl ExplainedCalls {
         self.rings.is_some()
     }
 
+    /// Remembers a call, with the account that its report has, which is taken.
     pub(super) fn remember(
         &self,
         call_id: CallId,
         function: Option<&Arc<Function>>,
         outcome: Outcome,
         placer: &'static str,
-        report: &Report,
+        report: &mut Report,
     ) {
         let Some(rings) = &self.rings else { return };
         let ring = if went_smoothly(outcome, report) { &rings.smooth } else { &rings.other };
-        ring.put(Explained { call_id, function: function.cloned(), outcome, placer, facts: report.into() });
+        let account = report.account.take();
+        let facts = Facts { account, ..Facts::from(&*report) };
+        ring.put(Explained { call_id, function: function.cloned(), outcome, placer, facts });
     }
 }
 
@@ -280,19 +289,19 @@ mod tests {
         let calls = ExplainedCalls::new(2);
         let smooth = Report { attempts: 1, ..Report::default() };
         let refused = Report { attempts: 7, ..Report::default() };
-        calls.remember(id(9), None, Outcome::Ok, "ch", &refused);
+        calls.remember(id(9), None, Outcome::Ok, "ch", &mut refused.clone());
         for number in 1..=3 {
-            calls.remember(id(number), None, Outcome::Ok, "ch", &smooth);
+            calls.remember(id(number), None, Outcome::Ok, "ch", &mut smooth.clone());
         }
         assert_eq!(calls.find(id(1)), None);
         assert_eq!(calls.find(id(3)).map(|found| found.attempts), Some(1));
         assert_eq!(calls.find(id(9)).map(|found| found.attempts), Some(7), "not pushed out by calls that went smoothly");
         for number in 10..=11 {
-            calls.remember(id(number), None, Outcome::RunnerReset, "ch", &smooth);
+            calls.remember(id(number), None, Outcome::RunnerReset, "ch", &mut smooth.clone());
         }
         assert_eq!((calls.find(id(9)), calls.find(id(3)).is_some()), (None, true));
         let off = ExplainedCalls::new(0);
-        off.remember(id(1), None, Outcome::Ok, "ch", &Report::default());
+        off.remember(id(1), None, Outcome::Ok, "ch", &mut Report::default());
         assert!(off.find(id(1)).is_none() && !off.is_on());
     }
 

@@ -13,7 +13,6 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, UPGRADE, WWW_AUTHEN
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -26,6 +25,7 @@ use super::forwarding::{ClientHop, Forwarding, Hops};
 use super::guard::Denied;
 use super::held_body::{Fate, HoldError, Talk, held_size, hold};
 use super::identity::{id_value, new_call_id, request_id};
+use super::places::Places;
 use super::record::{FrontTelemetry, Record};
 use crate::executions::Executions;
 use crate::http1::MalformedHead;
@@ -53,7 +53,7 @@ struct Shared {
     telemetry: Arc<FrontTelemetry>,
     forwarding: Forwarding,
     /// A place for each call in hand.
-    places: Arc<Semaphore>,
+    places: Places,
     /// Memory for bodies that are held.
     memory: BodyMemory,
     /// What rates are counted from.
@@ -123,10 +123,10 @@ impl<B> Arrived<B> {
         answer.headers_mut().insert(headers::REQUEST_ID, request_id);
         // The version is that of our connection to the client, whatever the runner spoke (RFC 9112 section 2.3).
         *answer.version_mut() = Version::HTTP_11;
-        record.remember(outcome);
         if wants_explanation && let Some(explanation) = record.explanation(outcome) {
             answer.headers_mut().insert(headers::EXPLAINED, explanation);
         }
+        record.remember(outcome);
         record.status = Some(answer.status());
         let is_bodiless = is_head || matches!(answer.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         answer.map(|body| FrontBody::new(body, record, outcome, is_bodiless))
@@ -172,7 +172,7 @@ impl Front {
         telemetry: FrontTelemetry,
         options: Vec<CallOption>,
     ) -> Self {
-        let places = Arc::new(Semaphore::new(config.max_in_flight.min(Semaphore::MAX_PERMITS)));
+        let places = Places::new(config.max_in_flight);
         let executions = Executions::new(placement.clone());
         let catalog = ArcSwap::from_pointee(catalog);
         let forwarding = Forwarding::new(&config.via, config.trusted_hops, config.forwarded);
@@ -269,7 +269,7 @@ impl Front {
         let client_trace = if known.has(KnownField::Traceparent) { trace_of(&head.headers) } else { None };
         let tracer = &shared.telemetry.tracer;
         let span = tracer.span("call", SpanKind::Server, &tracer.adopt(client_trace));
-        let place = Arc::clone(&shared.places).try_acquire_owned().ok();
+        let place = shared.places.take();
         let has_place = place.is_some();
         let mut record = Box::new(Record::begin(call_id, &shared.telemetry, span, place, &head));
         record.sent_by(&request_id, hop.map(|hop| hop.address));

@@ -12,20 +12,17 @@
 
 use std::sync::{Arc, OnceLock};
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-
 use crate::model::Outcome;
 use crate::telemetry::metrics::{
-    CounterFamily, GaugeFamily, HandleCache, Histogram, HistogramFamily, Label, LabelFilter, Metrics,
+    Counter, CounterFamily, HandleCache, Histogram, HistogramFamily, Label, LabelFilter, Level, LevelFamily, Metrics,
 };
 
 /// The families.
 #[derive(Debug)]
 pub struct FrontMetrics {
     calls: CounterFamily,
-    queued: GaugeFamily,
-    running: GaugeFamily,
+    queued: LevelFamily,
+    running: LevelFamily,
     completed: CounterFamily,
     canceled: CounterFamily,
     timeouts: CounterFamily,
@@ -38,7 +35,7 @@ pub struct FrontMetrics {
     exec_latency: HistogramFamily,
     request_bytes: CounterFamily,
     answer_bytes: CounterFamily,
-    in_flight: Gauge,
+    in_flight: Level,
     filter: LabelFilter,
     handles: HandleCache<String, Handles>,
     none: OnceLock<Arc<Handles>>,
@@ -48,8 +45,8 @@ pub struct FrontMetrics {
 #[derive(Debug)]
 pub(super) struct Handles {
     pub(super) calls: Counter,
-    pub(super) queued: Gauge,
-    pub(super) running: Gauge,
+    pub(super) queued: Level,
+    pub(super) running: Level,
     pub(super) sched_latency: Histogram,
     pub(super) exec_latency: Histogram,
     pub(super) request_bytes: Counter,
@@ -74,11 +71,11 @@ pub(super) struct ByOutcome {
 impl FrontMetrics {
     /// Declares the families.
     pub fn declare(metrics: &mut Metrics) -> Self {
-        let in_flight = metrics.gauge("lb_in_flight", "Calls in hand, to the last byte of their answers");
+        let in_flight = metrics.level("lb_in_flight", "Calls in hand, to the last byte of their answers");
         Self {
             calls: metrics.counter("lb_calls", "Calls received"),
-            queued: metrics.gauge("lb_queued", "Calls whose body is being received"),
-            running: metrics.gauge("lb_running", "Calls being placed or run, to the head of their answers"),
+            queued: metrics.level("lb_queued", "Calls whose body is being received"),
+            running: metrics.level("lb_running", "Calls being placed or run, to the head of their answers"),
             completed: metrics.counter("lb_completed", "Calls that were answered by their function"),
             canceled: metrics.counter("lb_canceled", "Calls whose client went away"),
             timeouts: metrics
@@ -108,13 +105,13 @@ impl FrontMetrics {
     }
 
     /// Calls in hand.
-    pub(super) const fn in_flight(&self) -> &Gauge {
+    pub(super) const fn in_flight(&self) -> &Level {
         &self.in_flight
     }
 
     /// Those of requests that reach no function, or have not reached one yet.
-    pub(super) fn handles_of_none(&self) -> Arc<Handles> {
-        Arc::clone(self.none.get_or_init(|| self.handles("")))
+    pub(super) fn handles_of_none(&self) -> &Handles {
+        self.none.get_or_init(|| self.handles(""))
     }
 
     /// The handles of one function.

@@ -21,6 +21,7 @@ mod identity;
 mod invoke;
 mod listen;
 mod metrics;
+mod places;
 mod plainest_path;
 mod record;
 mod routes;

@@ -14,6 +14,7 @@ use super::body_memory::HeldMemory;
 use super::explain::{self, ExplainedCalls};
 use super::held_body::Upload;
 use super::metrics::{FrontMetrics, Handles};
+use super::places::Place;
 use super::routes::with_query;
 use crate::model::{CallId, Function, Outcome, TraceContext};
 use crate::placement::Report;
@@ -49,7 +50,8 @@ pub(super) struct Record {
     /// What the function itself took, if the runner said so.
     execution: Duration,
     telemetry: Arc<FrontTelemetry>,
-    handles: Arc<Handles>,
+    /// Of its function, once that is known.
+    handles: Option<Arc<Handles>>,
     span: Span,
     began: Instant,
     /// When the held body was complete.
@@ -64,7 +66,7 @@ pub(super) struct Record {
     /// The memory that its body takes.
     memory: Option<HeldMemory>,
     /// Frees the call's place in the balancer when the record goes.
-    _place: Option<tokio::sync::OwnedSemaphorePermit>,
+    _place: Option<Place>,
 }
 
 /// Which gauge the call stands in.
@@ -81,7 +83,7 @@ impl Record {
         call_id: CallId,
         telemetry: &Arc<FrontTelemetry>,
         span: Span,
-        place: Option<tokio::sync::OwnedSemaphorePermit>,
+        place: Option<Place>,
         head: &request::Parts,
     ) -> Self {
         telemetry.metrics.in_flight().inc();
@@ -95,7 +97,7 @@ impl Record {
             line,
             function: None,
             execution: Duration::ZERO,
-            handles: telemetry.metrics.handles_of_none(),
+            handles: None,
             telemetry: Arc::clone(telemetry),
             span,
             began: turn::now(),
@@ -125,8 +127,8 @@ impl Record {
 
     /// The call is for this function; its body is about to be received.
     pub(super) fn queued(&mut self, function: &Arc<Function>) {
-        self.handles = self.telemetry.metrics.handles(function.name().as_str());
-        self.handles.calls.inc();
+        self.handles = Some(self.telemetry.metrics.handles(function.name().as_str()));
+        self.handles().calls.inc();
         self.span.text("runpool.function", function.name().as_str());
         self.function = Some(Arc::clone(function));
         self.enter(Phase::Queued);
@@ -143,12 +145,12 @@ impl Record {
         self.placer = Some(placer);
     }
 
-    /// Remembers why the call went where it went, once; calls that were never to be placed have nothing to explain.
+    /// Remembers why the call went where it went, once, and has forgotten it then; calls that were never to be placed have nothing to explain.
     pub(super) fn remember(&mut self, outcome: Outcome) {
         if let Some(placer) = self.placer
             && !std::mem::replace(&mut self.is_explained, true)
         {
-            self.telemetry.explained.remember(self.call_id, self.function.as_ref(), outcome, placer, &self.report);
+            self.telemetry.explained.remember(self.call_id, self.function.as_ref(), outcome, placer, &mut self.report);
         }
     }
 
@@ -166,8 +168,8 @@ impl Record {
         }
         if let Some(timing) = facts.and_then(|facts| facts.timing) {
             self.execution = timing.execution;
-            observe(&self.handles.sched_latency, timing.scheduling);
-            observe(&self.handles.exec_latency, timing.execution);
+            observe(&self.handles().sched_latency, timing.scheduling);
+            observe(&self.handles().exec_latency, timing.execution);
         }
     }
 
@@ -186,20 +188,20 @@ impl Record {
         self.enter(Phase::Outside);
         if self.function.is_none() {
             // It never was queued: it is counted as received here, so that what ended never exceeds what came.
-            self.handles.calls.inc();
+            self.handles().calls.inc();
         }
         let metrics = &self.telemetry.metrics;
         metrics.in_flight().dec();
         let now = turn::now();
         let total = now.saturating_duration_since(self.began);
         let function = self.function.as_ref().map_or("", |function| function.name().as_str());
-        self.handles.ended(outcome).inc();
+        self.handles().ended(outcome).inc();
         if outcome == Outcome::RateLimited {
-            self.handles.rate_limited.inc();
+            self.handles().rate_limited.inc();
         }
-        self.handles.request_bytes.inc_by(self.upload.received());
-        self.handles.answer_bytes.inc_by(self.bytes_out);
-        if let Some(by_outcome) = metrics.by_outcome(&self.handles, function, outcome) {
+        self.handles().request_bytes.inc_by(self.upload.received());
+        self.handles().answer_bytes.inc_by(self.bytes_out);
+        if let Some(by_outcome) = metrics.by_outcome(self.handles(), function, outcome) {
             observe(&by_outcome.call_seconds, total);
             if let Some(held) = self.held {
                 let head = self.answered.unwrap_or(now).saturating_duration_since(held);
@@ -237,23 +239,27 @@ impl Record {
         });
     }
 
+    fn handles(&self) -> &Handles {
+        self.handles.as_deref().unwrap_or_else(|| self.telemetry.metrics.handles_of_none())
+    }
+
     fn enter(&mut self, next: Phase) {
         match self.phase {
             Phase::Outside => {}
             Phase::Queued => {
-                self.handles.queued.dec();
+                self.handles().queued.dec();
             }
             Phase::Running => {
-                self.handles.running.dec();
+                self.handles().running.dec();
             }
         }
         match next {
             Phase::Outside => {}
             Phase::Queued => {
-                self.handles.queued.inc();
+                self.handles().queued.inc();
             }
             Phase::Running => {
-                self.handles.running.inc();
+                self.handles().running.inc();
             }
         }
         self.phase = next;

@@ -10,12 +10,11 @@
 
 use std::sync::Arc;
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-
 use super::placers::Reason;
 use crate::model::FunctionName;
-use crate::telemetry::metrics::{CounterFamily, HandleCache, Histogram, HistogramFamily, Label, LabelFilter, Metrics};
+use crate::telemetry::metrics::{
+    Counter, CounterFamily, Gauge, HandleCache, Histogram, HistogramFamily, Label, LabelFilter, Metrics,
+};
 
 /// The families.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! The pool whose snapshot is exchanged.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -17,6 +18,8 @@ use crate::model::{Call, RunnerId};
 #[derive(Debug)]
 pub struct SnapshotPool {
     current: ArcSwap<Snapshot>,
+    /// How many runners of it are doubted: looked at for every call.
+    doubted: AtomicUsize,
     /// Held while a successor is made, so that no change is lost to another one.
     changing: Mutex<()>,
     /// The version of the current snapshot.
@@ -59,6 +62,7 @@ impl SnapshotPool {
         let version = watch::Sender::new(snapshot.version());
         let (evidence, receiver) = mpsc::channel(MAX_WAITING);
         Self {
+            doubted: AtomicUsize::new(snapshot.doubted()),
             current: ArcSwap::from_pointee(snapshot),
             changing: Mutex::new(()),
             version,
@@ -81,6 +85,7 @@ impl SnapshotPool {
         if edit.is_changed() {
             let next = edit.finish();
             let version = next.version();
+            self.doubted.store(next.doubted(), Ordering::Relaxed);
             self.current.store(Arc::new(next));
             self.version.send_replace(version);
         }
@@ -156,11 +161,11 @@ impl RunnerPool for SnapshotPool {
             Evidence::Took => runner.tally.took(),
             Evidence::Failed | Evidence::NotStarted | Evidence::Unreachable => runner.tally.taken(),
         };
-        let snapshot = self.current.load();
         // That somebody takes calls is news only where somebody is doubted.
-        if evidence == Evidence::Took && snapshot.doubted() == 0 {
+        if evidence == Evidence::Took && self.doubted.load(Ordering::Relaxed) == 0 {
             return;
         }
+        let snapshot = self.current.load();
         let Some(place) = snapshot.place(&runner.id) else { return };
         // Another life at its address has nothing to do with it; and that a runner takes calls is news only if it was doubted.
         let is_news =

@@ -19,7 +19,7 @@ use super::connection::{Surroundings, serve_connection};
 use super::hand_over::hold_off;
 use super::limits::ConnectionLimits;
 use super::request_body::RequestBody;
-use super::server::{Draining, HalfClose, Place, Rules, Server};
+use super::server::{Draining, HalfClose, Place, Rules, Said, Server};
 use crate::http1::MalformedHead;
 use crate::model::Outcome;
 use crate::protocol::Problem;
@@ -82,7 +82,29 @@ impl Server {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let Listening { socket, tls } = listener.into();
+        // Each connection asks for it with every answer: of the token, that is a lock.
+        let said = Said::default();
+        let saying = async {
+            closing.cancelled().await;
+            said.say();
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            biased;
+            never = saying => match never {},
+            () = self.serve_until(listener.into(), &said, make_service) => {}
+        }
+    }
+
+    async fn serve_until<M, S, B>(&self, listener: Listening, closing: &Said, make_service: M)
+    where
+        M: Fn(Peer) -> S,
+        S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Listening { socket, tls } = listener;
         let (mut connections, mut handshakes) = (JoinSet::new(), JoinSet::new());
         let begin = |connections: &mut JoinSet<()>, accepted: Accepted| {
             let Accepted { stream, peer, place } = accepted;
@@ -98,7 +120,7 @@ impl Server {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = closing.cancelled() => break,
+                () = closing.told() => break,
                 Some(_) = connections.join_next() => continue,
                 Some(ended) = handshakes.join_next() => {
                     if let Ok(Some(accepted)) = ended {

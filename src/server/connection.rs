@@ -15,13 +15,12 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::service::Service;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::accept::Peer;
 use super::exchange::{After, exchange, refuse};
 use super::http2;
 use super::request_body::RequestBody;
-use super::server::{Place, Rules};
+use super::server::{Place, Rules, Said};
 use super::watch::Watch;
 use super::wire::Wire;
 use crate::http1::HEAD_TOO_SLOW;
@@ -34,13 +33,13 @@ pub(super) struct Surroundings {
     /// Who is at the other end.
     pub(super) peer: Peer,
     /// Connections are to end with what they have begun.
-    pub(super) closing: CancellationToken,
+    pub(super) closing: Said,
 }
 
 impl Surroundings {
     /// Whether the next request had better go elsewhere.
     pub(super) fn is_leaving(&self) -> bool {
-        self.rules.draining.is_set() || self.closing.is_cancelled()
+        self.rules.draining.is_set() || self.closing.is_said()
     }
 }
 
@@ -101,7 +100,7 @@ where
 async fn what_comes_first(wire: &Wire, around: &Surroundings, watch: &mut Watch) -> First {
     let limit = around.rules.limits.header_timeout;
     let sooner = Instant::now() + limit.min(FIRST_REQUEST);
-    let mut closing = pin!(around.closing.cancelled());
+    let mut closing = pin!(around.closing.told());
     poll_fn(|cx| {
         let mut inside = wire.lock();
         loop {
@@ -122,7 +121,7 @@ async fn what_comes_first(wire: &Wire, around: &Surroundings, watch: &mut Watch)
             watch.set_soon(sooner);
         }
         // Nobody asks why a connection was closed that has said nothing; of what has arrived, the runtime will tell.
-        if watch.poll_expired(cx).is_pending() || (around.closing.is_cancelled() && inside.stream.has_unread()) {
+        if watch.poll_expired(cx).is_pending() || (around.closing.is_said() && inside.stream.has_unread()) {
             return Poll::Pending;
         }
         Poll::Ready(if inside.read.is_empty() { First::Nothing } else { First::Slow })
@@ -146,7 +145,8 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut closing = pin!(around.closing.cancelled());
+    let mut closing = pin!(around.closing.told());
+    let mut will_be_told = false;
     loop {
         // On the heap only while it lasts: an idle connection is to be small.
         match in_turns(Box::pin(exchange(wire, around, service, watch))).await {
@@ -154,9 +154,9 @@ where
             After::Close => return,
             After::Refuse(malformed) => return Box::pin(refuse(wire, around, *malformed, watch)).await,
         }
-        wire.lock().let_go_of_memory();
         let has_more = poll_fn(|cx| {
             let mut inside = wire.lock();
+            inside.let_go_of_memory();
             if !inside.read.is_empty() {
                 return Poll::Ready(true);
             }
@@ -165,7 +165,11 @@ where
                 Poll::Ready(Ok(_)) => return Poll::Ready(true),
                 Poll::Pending => {}
             }
-            let is_over = closing.as_mut().poll(cx).is_ready() || watch.poll_expired(cx).is_ready();
+            if !std::mem::replace(&mut will_be_told, true) {
+                // From here on this task is woken when it is said.
+                let _ = closing.as_mut().poll(cx);
+            }
+            let is_over = around.closing.is_said() || watch.poll_expired(cx).is_ready();
             // A last look: a request that has arrived is answered, and its client told to close. The runtime will tell of it.
             if is_over && !inside.stream.has_unread() { Poll::Ready(false) } else { Poll::Pending }
         })

@@ -87,7 +87,7 @@ where
         pin!(builder.serve_connection(TokioIo::new(Begun { read, stream, trailers: TrailersWatch::new() }), service));
     let leaves = async {
         tokio::select! {
-            () = around.closing.cancelled() => {}
+            () = around.closing.told() => {}
             () = around.rules.draining.told() => {}
             () = streams.idle_for(limits.idle_timeout) => {}
         }

@@ -39,4 +39,4 @@ pub use passed::{PassedError, PassedSockets};
 pub use request_body::{BodyStoodStill, RequestBody, RequestBodyError};
 pub use server::{Draining, HalfClose, Refuse, Server};
 pub(crate) use watch::Watch;
-pub use workers::{Workers, current_worker, highest_worker};
+pub use workers::Workers;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use http::Response;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::accept::Peer;
 use super::bind::Sharing;
@@ -26,12 +26,16 @@ pub enum HalfClose {
 
 /// Says that requests had better go elsewhere: answers tell their clients to close, while connections are accepted still. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Draining(Arc<DrainingState>);
+pub struct Draining(Said);
+
+/// Something that is said once. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said(Arc<SaidState>);
 
 #[derive(Debug, Default)]
-struct DrainingState {
-    /// Looked at for every answer.
-    is_set: AtomicBool,
+struct SaidState {
+    /// Looked at for every answer, which takes no lock.
+    is_said: AtomicBool,
     /// The same, for those who wait.
     told: CancellationToken,
 }
@@ -39,18 +43,35 @@ struct DrainingState {
 impl Draining {
     /// From now on.
     pub fn set(&self) {
-        self.0.is_set.store(true, Ordering::Relaxed);
-        self.0.told.cancel();
+        self.0.say();
     }
 
     /// Whether it was set.
     pub fn is_set(&self) -> bool {
-        self.0.is_set.load(Ordering::Relaxed)
+        self.0.is_said()
     }
 
     /// Returns when it is set.
     pub(super) async fn told(&self) {
-        self.0.told.cancelled().await;
+        self.0.told().await;
+    }
+}
+
+impl Said {
+    /// From now on. Whoever is woken by it finds it said.
+    pub(super) fn say(&self) {
+        self.0.is_said.store(true, Ordering::Release);
+        self.0.told.cancel();
+    }
+
+    /// Whether it was said.
+    pub(super) fn is_said(&self) -> bool {
+        self.0.is_said.load(Ordering::Acquire)
+    }
+
+    /// Returns when it is said.
+    pub(super) fn told(&self) -> WaitForCancellationFuture<'_> {
+        self.0.told.cancelled()
     }
 }
 

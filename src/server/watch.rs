@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The clock of one connection.
@@ -16,6 +17,19 @@ pub(crate) struct Watch {
     deadline: Instant,
     /// How long the timer sleeps at most.
     tick: Duration,
+    /// The task that the timer wakes. A task that has used up its budget of the runtime is woken without having been heard.
+    wakes: Option<TaskId>,
+}
+
+/// Tells a task from others as long as somebody holds a waker of it: such as a timer or a socket that is to wake it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskId(usize);
+
+impl TaskId {
+    /// The task that is to be woken.
+    pub(crate) fn of(cx: &Context<'_>) -> Self {
+        Self(cx.waker().data().addr())
+    }
 }
 
 /// The longest tick: a deadline that is not set as one that is soon is noticed so late at most.
@@ -26,7 +40,7 @@ impl Watch {
     pub(crate) fn new(now: Instant, shortest: Duration) -> Self {
         let tick = shortest.clamp(Duration::from_millis(1), LONGEST_TICK);
         let first = now + tick;
-        Self { timer: Box::pin(sleep_until(first)), deadline: first, tick }
+        Self { timer: Box::pin(sleep_until(first)), deadline: first, tick, wakes: None }
     }
 
     /// What follows must be over by then.
@@ -38,19 +52,49 @@ impl Watch {
     pub(crate) fn set_soon(&mut self, deadline: Instant) {
         self.deadline = deadline;
         if deadline < self.timer.deadline() {
+            self.wakes = None;
             self.timer.as_mut().reset(deadline);
         }
     }
 
     /// Ready when the deadline has passed.
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.timer.as_mut().poll(cx).is_ready() {
+        // To be told once more whom to wake costs the timer a few atomic operations.
+        let task = TaskId::of(cx);
+        if self.wakes == Some(task) && !self.timer.is_elapsed() {
+            return Poll::Pending;
+        }
+        self.wakes = None;
+        loop {
+            let asks = has_budget_remaining();
+            if self.timer.as_mut().poll(cx).is_pending() {
+                self.wakes = asks.then_some(task);
+                return Poll::Pending;
+            }
             let now = Instant::now();
             if now >= self.deadline {
                 return Poll::Ready(());
             }
             self.timer.as_mut().reset(self.deadline.min(now + self.tick));
         }
-        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::task::coop::consume_budget;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_without_budget_is_woken_all_the_same_when_the_time_is_over() {
+        let limit = Duration::from_secs(2);
+        let mut watch = Watch::new(Instant::now(), limit);
+        watch.set(Instant::now() + limit);
+        while has_budget_remaining() {
+            consume_budget().await;
+        }
+        let expired = poll_fn(|cx| watch.poll_expired(cx));
+        assert!(tokio::time::timeout(limit * 10, expired).await.is_ok());
     }
 }

@@ -11,8 +11,10 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::has_budget_remaining;
 use tokio_util::io::poll_read_buf;
 
+use super::watch::TaskId;
 use crate::http1::{BodyDecoder, BodyLength, BodySyntaxError, Decoded, remove_forbidden_trailers};
 use crate::tls::{SCRATCH, Stream};
 
@@ -38,6 +40,8 @@ pub(super) struct Inside {
     body_read: u64,
     /// The client has sent all it will.
     pub(super) is_read_closed: bool,
+    /// The task that the runtime wakes when there is something to read.
+    wakes: Option<TaskId>,
 }
 
 /// Who reads the body of the request in hand.
@@ -78,6 +82,7 @@ impl Wire {
             starved: None,
             body_read: 0,
             is_read_closed: false,
+            wakes: None,
         };
         Arc::new(Self { inside: Mutex::new(inside) })
     }
@@ -99,7 +104,14 @@ impl Inside {
         if self.is_read_closed {
             return Poll::Ready(Ok(0));
         }
+        // The runtime wakes this task already, and knows of nothing to read: to tell it so once more would take its lock.
+        let task = TaskId::of(cx);
+        if self.wakes == Some(task) && !self.stream.may_be_readable() {
+            return Poll::Pending;
+        }
+        let asks = has_budget_remaining();
         let read = self.stream.poll_read_onto(cx, &mut self.read);
+        self.wakes = (asks && read.is_pending()).then_some(task);
         self.noted(read)
     }
 
@@ -223,6 +235,7 @@ impl Inside {
             return self.poll_fill(cx);
         }
         self.read.reserve(usize::try_from(left).unwrap_or(BODY_READ).min(BODY_READ));
+        self.wakes = None;
         let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read);
         self.noted(read)
     }

@@ -3,33 +3,15 @@
 //! A connection lives on the worker that accepted it, and what it needs of the far side is kept by worker too (`runner::http`), so that a call is read,
 //! placed, forwarded and answered without another thread being woken.
 
-use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-thread_local! {
-    /// The number of the worker that this thread is; 0 on every other thread.
-    static NUMBER: Cell<usize> = const { Cell::new(0) };
-}
-
-/// The highest number that a worker of this process has had.
-static HIGHEST: AtomicUsize = AtomicUsize::new(0);
-
-/// The number of the worker that the current thread is, from 1; 0 on every other thread.
-pub fn current_worker() -> usize {
-    NUMBER.get()
-}
-
-/// The highest number that [`current_worker`] can say so far.
-pub fn highest_worker() -> usize {
-    HIGHEST.load(Ordering::Relaxed)
-}
+use crate::telemetry::{become_worker, next_worker};
 
 /// Worker threads that run. Dropping it cuts what they do; they end soon after.
 ///
@@ -60,9 +42,9 @@ impl Workers {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let ((is_through, work_over), (ended, end)) = (oneshot::channel(), oneshot::channel());
             let (cut, work) = (cut.clone(), Arc::clone(&work));
-            let number = HIGHEST.fetch_add(1, Ordering::Relaxed) + 1;
+            let number = next_worker();
             thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
-                NUMBER.set(number);
+                become_worker(number);
                 let working = async move {
                     work(part).await;
                     // Nobody waits any more if they were dropped.
@@ -103,6 +85,7 @@ impl Workers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::{current_worker, highest_worker};
 
     #[tokio::test]
     async fn each_part_has_a_thread_of_its_own_with_a_number_and_a_runtime() {

@@ -98,7 +98,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prometheus_client::metrics::counter::Counter;
+    use crate::telemetry::metrics::Counter;
 
     fn labels(value: &str) -> Labels {
         vec![("function", value.to_owned())]

@@ -1,12 +1,12 @@
 //! A histogram that all threads count on at once.
 //!
 //! The crate's own takes a lock for every value, looks through all bounds and keeps its native buckets in a sorted list. A call is measured half a dozen times, on
-//! every worker: here a value costs three atomic additions, and nobody waits for anybody.
+//! every worker: here a worker adds to three cells of its own ([`PerWorker`]), and nobody waits for anybody.
 //!
 //! Native buckets are those of Prometheus' exponential histograms with schema 3: the upper bound of bucket *i* is 2^(i/8), so that neighbours differ by 9 %. Sixteen
 //! buckets, two octaves, have their memory from the first value that falls into them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,6 +15,8 @@ use std::time::SystemTime;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NativeHistogram, NativeHistogramBuckets, NoLabelSet};
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::metrics::{MetricType, TypedMetric};
+
+use super::per_worker::PerWorker;
 
 /// A histogram. Clones are the same.
 #[derive(Clone, Debug)]
@@ -26,6 +28,14 @@ pub struct Histogram {
 struct Inner {
     /// Upper bounds of the classic buckets, in rising order.
     bounds: Arc<[f64]>,
+    /// When it was made, if it has native buckets.
+    created: Option<SystemTime>,
+    cells: PerWorker<Cells>,
+}
+
+/// What the values of some threads are counted in.
+#[derive(Debug)]
+struct Cells {
     /// How many values each classic bucket has; one more than there are bounds.
     counts: Box<[AtomicU64]>,
     /// The sum of all values: the bits of a float.
@@ -36,7 +46,6 @@ struct Inner {
 /// The native buckets.
 #[derive(Debug)]
 struct Native {
-    created: SystemTime,
     /// Values that are too small for a bucket.
     zero: AtomicU64,
     chunks: [OnceLock<Box<[AtomicU64; CHUNK]>>; CHUNKS],
@@ -44,8 +53,8 @@ struct Native {
 
 /// What a histogram holds at one moment.
 struct Reading {
-    /// The upper bound of each classic bucket, and how many values it has.
-    classic: Vec<(f64, u64)>,
+    /// How many values each classic bucket has.
+    classic: Vec<u64>,
     native: Option<NativeReading>,
 }
 
@@ -93,37 +102,57 @@ const EIGHTHS: [u64; 8] = [
 impl Histogram {
     /// A histogram with classic buckets up to these bounds, which rise, and one for what is above them; and with native buckets, if so wanted.
     pub fn new(bounds: Arc<[f64]>, is_native: bool) -> Self {
-        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
-        let native = is_native.then(|| Native {
-            created: SystemTime::now(),
-            zero: AtomicU64::new(0),
-            chunks: [const { OnceLock::new() }; CHUNKS],
-        });
-        Self { inner: Arc::new(Inner { bounds, counts, sum: AtomicU64::new(0), native }) }
+        let cells = PerWorker::new(Cells::new(&bounds, is_native));
+        Self { inner: Arc::new(Inner { bounds, created: is_native.then(SystemTime::now), cells }) }
     }
 
     /// Counts a value that is not below zero.
     pub fn observe(&self, value: f64) {
-        let Inner { bounds, counts, sum, native } = &*self.inner;
-        let _ = sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some((f64::from_bits(sum) + value).to_bits()));
-        counts[bounds.partition_point(|bound| *bound < value)].fetch_add(1, Ordering::Relaxed);
+        let Inner { bounds, created, cells } = &*self.inner;
+        let (Cells { counts, sum, native }, writers) = cells.mine(|| Cells::new(bounds, created.is_some()));
+        writers.add_float(sum, value);
+        writers.add(&counts[bounds.partition_point(|bound| *bound < value)], 1);
         if let Some(native) = native {
             // Who sees it there sees it in the classic bucket too.
-            native.bucket(value).fetch_add(1, Ordering::Release);
+            writers.add(native.bucket(value), 1);
         }
+    }
+
+    /// All cells together.
+    fn read(&self) -> (f64, Reading) {
+        let Inner { bounds, created, cells } = &*self.inner;
+        let (mut sum, mut classic) = (0.0, vec![0; bounds.len() + 1]);
+        let (mut buckets, mut zero) = (BTreeMap::new(), 0);
+        for cells in cells.all() {
+            let reading = cells.read();
+            sum += f64::from_bits(cells.sum.load(Ordering::Relaxed));
+            classic.iter_mut().zip(reading.classic).for_each(|(total, count)| *total += count);
+            if let Some(native) = reading.native {
+                zero += native.zero;
+                native.buckets.into_iter().for_each(|(index, count)| *buckets.entry(index).or_default() += count);
+            }
+        }
+        let native = created.is_some().then(|| NativeReading { buckets: buckets.into_iter().collect(), zero });
+        (sum, Reading { classic, native })
+    }
+}
+
+impl Cells {
+    fn new(bounds: &[f64], is_native: bool) -> Self {
+        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        let native = || Native { zero: AtomicU64::new(0), chunks: [const { OnceLock::new() }; CHUNKS] };
+        Self { counts, sum: AtomicU64::new(0), native: is_native.then(native) }
     }
 
     /// As many values in the one kind of bucket as in the other, whoever counts meanwhile: a scraper refuses what does not add up.
     fn read(&self) -> Reading {
-        let inner = &*self.inner;
-        let native = inner.native.as_ref().map(Native::read);
+        let native = self.native.as_ref().map(Native::read);
         let total = native.as_ref().map_or(u64::MAX, NativeReading::total);
         let mut seen = 0_u64;
-        let bounds = inner.bounds.iter().copied().chain([f64::INFINITY]);
-        let classic = bounds.zip(&inner.counts).map(|(bound, count)| {
+        let classic = self.counts.iter().map(|count| {
             let count = count.load(Ordering::Relaxed).min(total - seen);
             seen += count;
-            (bound, count)
+            count
         });
         Reading { classic: classic.collect(), native }
     }
@@ -197,9 +226,10 @@ impl TypedMetric for Histogram {
 impl EncodeMetric for Histogram {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
         const NO_EXEMPLARS: Option<&Exemplars> = None;
-        let Reading { classic, native } = self.read();
-        let sum = f64::from_bits(self.inner.sum.load(Ordering::Relaxed));
-        let count = classic.iter().map(|(_, count)| count).sum();
+        let (sum, Reading { classic, native }) = self.read();
+        let count = classic.iter().sum();
+        let bounds = self.inner.bounds.iter().copied().chain([f64::INFINITY]);
+        let classic: Vec<(f64, u64)> = bounds.zip(classic).collect();
         let Some(NativeReading { mut buckets, zero }) = native else {
             return encoder.encode_histogram(sum, count, &classic, NO_EXEMPLARS);
         };
@@ -219,7 +249,7 @@ impl EncodeMetric for Histogram {
             zero_count: zero,
             negative: NativeHistogramBuckets { spans: &[], deltas: &[] },
             positive: NativeHistogramBuckets { spans: &spans, deltas: &deltas },
-            created: self.inner.native.as_ref().map(|native| native.created),
+            created: self.inner.created,
         };
         encoder.encode_histogram_with_native(sum, count, &classic, NO_EXEMPLARS, native)
     }
@@ -231,6 +261,7 @@ impl EncodeMetric for Histogram {
 
 #[cfg(test)]
 mod tests {
+    use super::super::per_worker::{become_worker, next_worker};
     use super::*;
     use proptest::prelude::*;
 
@@ -258,18 +289,18 @@ mod tests {
         for value in [0.0, 0.001, 0.0011, 0.1, 5.0] {
             histogram.observe(value);
         }
-        let Reading { classic, native } = histogram.read();
-        assert_eq!(classic, [(0.001, 2), (0.01, 1), (0.1, 1), (f64::INFINITY, 1)]);
+        let (sum, Reading { classic, native }) = histogram.read();
+        assert_eq!(classic, [2, 1, 1, 1]);
         let native = native.unwrap();
         assert_eq!((native.total(), native.zero), (5, 1));
-        assert!((f64::from_bits(histogram.inner.sum.load(Ordering::Relaxed)) - 5.1021).abs() < 1e-9);
+        assert!((sum - 5.1021).abs() < 1e-9);
     }
 
     #[test]
     fn what_is_larger_than_any_bucket_is_in_the_last() {
         let histogram = histogram();
         histogram.observe(1e12);
-        assert_eq!(histogram.read().native.unwrap().buckets, [(FIRST + (CHUNKS * CHUNK) as i32 - 1, 1)]);
+        assert_eq!(histogram.read().1.native.unwrap().buckets, [(FIRST + (CHUNKS * CHUNK) as i32 - 1, 1)]);
     }
 
     #[test]
@@ -285,14 +316,20 @@ mod tests {
         std::thread::scope(|scope| {
             for thread in 0..4 {
                 let histogram = histogram.clone();
-                scope.spawn(move || (0..5_000).for_each(|at| histogram.observe(f64::from(at * (thread + 1)) * 1e-5)));
+                scope.spawn(move || {
+                    // Half of them are workers.
+                    if thread % 2 == 0 {
+                        become_worker(next_worker());
+                    }
+                    (0..5_000).for_each(|at| histogram.observe(f64::from(at * (thread + 1)) * 1e-5));
+                });
             }
             for _ in 0..200 {
-                let Reading { classic, native } = histogram.read();
-                assert_eq!(classic.iter().map(|(_, count)| count).sum::<u64>(), native.unwrap().total());
+                let (_, Reading { classic, native }) = histogram.read();
+                assert_eq!(classic.iter().sum::<u64>(), native.unwrap().total());
             }
         });
-        assert_eq!(histogram.read().classic.iter().map(|(_, count)| count).sum::<u64>(), 20_000);
+        assert_eq!(histogram.read().1.classic.iter().sum::<u64>(), 20_000);
     }
 
     proptest! {
@@ -300,7 +337,7 @@ mod tests {
         fn buckets_twice_as_wide_hold_the_same_values(values in proptest::collection::vec(1e-9_f64..1e6, 1..200)) {
             let histogram = histogram();
             values.iter().for_each(|value| histogram.observe(*value));
-            let wider = merged(&histogram.read().native.unwrap().buckets);
+            let wider = merged(&histogram.read().1.native.unwrap().buckets);
             let mut expected = std::collections::BTreeMap::<i32, u64>::new();
             for value in &values {
                 *expected.entry((index(*value) + 1) >> 1).or_default() += 1;

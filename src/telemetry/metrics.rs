@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::{counter, gauge};
 use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 
 pub use super::family::{Family, Labels, MakeMetric};
 pub use super::handle_cache::HandleCache;
 pub use super::histogram::Histogram;
+pub use super::per_worker::Sum;
 
 /// The labels there are. Their values come from configuration or from closed sets, never from a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,10 +67,19 @@ impl Default for MetricsConfig {
     }
 }
 
+/// A counter, to which each worker adds for itself.
+pub type Counter = counter::Counter<u64, Sum>;
+/// A gauge that is set.
+pub type Gauge = gauge::Gauge;
+/// A gauge that goes up and down by steps, which each worker counts for itself.
+pub type Level = gauge::Gauge<i64, Sum>;
+
 /// A family of counters.
 pub type CounterFamily = Family<Counter>;
 /// A family of gauges.
 pub type GaugeFamily = Family<Gauge>;
+/// A family of levels.
+pub type LevelFamily = Family<Level>;
 /// A family of histograms.
 pub type HistogramFamily = Family<Histogram, HistogramMaker>;
 
@@ -153,6 +162,14 @@ impl Metrics {
     /// Declares a gauge.
     pub fn gauge(&mut self, name: &str, help: &str) -> GaugeFamily {
         let family = GaugeFamily::default();
+        self.note(name.to_owned(), MetricKind::Gauge, help);
+        self.registry.register(name, without_full_stop(help), family.clone());
+        family
+    }
+
+    /// Declares a gauge of things that come and go.
+    pub fn level(&mut self, name: &str, help: &str) -> LevelFamily {
+        let family = LevelFamily::default();
         self.note(name.to_owned(), MetricKind::Gauge, help);
         self.registry.register(name, without_full_stop(help), family.clone());
         family

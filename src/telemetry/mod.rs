@@ -6,6 +6,7 @@
 //! * [`trace`] makes spans, cheap when not sampled, and exports them by OTLP when an endpoint is configured.
 //! * [`access_log`] writes one JSON line a call, off the hot path, dropping and counting rather than blocking.
 //! * [`turn`] is the clock of the hot path: one reading for each turn of a connection.
+//! * [`current_worker`] says which worker a thread is: what workers count, each counts for itself.
 //! * [`logging`] sets up the program's own log.
 //!
 //! The promise of this floor: whatever becomes of a scraper, a collector or a log file, calls go on at their pace. Every queue
@@ -19,8 +20,10 @@ mod handle_cache;
 mod histogram;
 pub mod logging;
 pub mod metrics;
+mod per_worker;
 pub mod process;
 pub mod trace;
 pub mod turn;
 
 pub use config::{AccessLogFilter, AccessLogTarget, InvalidTelemetry, LogFormat, TelemetryConfig};
+pub use per_worker::{Sum, become_worker, current_worker, highest_worker, next_worker};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 use tokio_util::io::poll_read_buf;
@@ -64,6 +64,14 @@ impl Stream {
     /// The same, as the runtime knows it. No system call unless something has happened; takes a byte that came.
     pub fn seems_quiet(&self) -> bool {
         !self.has_decrypted() && self.socket().try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Whether a read may find something, as far as the runtime knows; of TLS it knows too little. No system call and no lock.
+    pub fn may_be_readable(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || Ok(())).is_ok(),
+            Self::Tls(_) => true,
+        }
     }
 
     /// Whether something was decrypted, the end included, that nobody has read: on a connection whose answer is over, it is nobody's.

@@ -83,8 +83,8 @@ pub(super) struct Inside {
     latest: Moment,
     /// Grows whenever other runners are listed: whenever a ring has to be made.
     listings: u64,
-    /// What those who ask runners were told last.
-    are_calls_waiting: bool,
+    /// How many calls wait, as the metrics and those who ask runners were told last.
+    waiting_told: usize,
 }
 
 /// A function as the loop was told of it.
@@ -240,7 +240,7 @@ impl LiveLoop {
                 steps: Vec::new(),
                 latest: Moment::from_nanos(0),
                 listings: 0,
-                are_calls_waiting: false,
+                waiting_told: 0,
             }),
             told_version: AtomicU64::new(0),
             timer_at: AtomicU64::new(u64::MAX),
@@ -441,8 +441,11 @@ impl LiveLoop {
             self.timer_moved.notify_one();
         }
         let waiting = inside.machine.queue().len();
-        self.metrics.waiting(waiting);
-        if std::mem::replace(&mut inside.are_calls_waiting, waiting > 0) != (waiting > 0) {
+        let former = std::mem::replace(&mut inside.waiting_told, waiting);
+        if former != waiting {
+            self.metrics.waiting(waiting);
+        }
+        if (former > 0) != (waiting > 0) {
             self.is_waiting.send_replace(waiting > 0);
         }
         stepped

@@ -17,7 +17,7 @@ use super::address::RunnerAddress;
 use super::connection::Connection;
 use super::http2::SharedConnection;
 use super::record::{OpenConnection, Record};
-use crate::server::current_worker;
+use crate::telemetry::current_worker;
 use crate::telemetry::turn;
 use crate::tls::{self, ClientTls, Stream};
 

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
-
 use super::record::Ending;
-use crate::telemetry::metrics::{CounterFamily, GaugeFamily, Histogram, HistogramFamily, Label, LabelFilter, Labels, Metrics};
+use crate::telemetry::metrics::{
+    Counter, CounterFamily, Gauge, GaugeFamily, Histogram, HistogramFamily, Label, LabelFilter, Labels, Level, LevelFamily,
+    Metrics,
+};
 
 /// The families. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -18,8 +18,8 @@ pub struct RunnerMetrics {
 #[derive(Debug)]
 struct Families {
     attempts: CounterFamily,
-    in_flight: GaugeFamily,
-    connections: GaugeFamily,
+    in_flight: LevelFamily,
+    connections: LevelFamily,
     connects: CounterFamily,
     connect: HistogramFamily,
     first_byte: HistogramFamily,
@@ -36,8 +36,8 @@ struct Families {
 pub(super) struct Handles {
     /// By the index of the ending.
     pub(super) attempts: Vec<Counter>,
-    pub(super) in_flight: Gauge,
-    pub(super) connections: Gauge,
+    pub(super) in_flight: Level,
+    pub(super) connections: Level,
     pub(super) connects: Counter,
     pub(super) connect: Histogram,
     pub(super) first_byte: Histogram,
@@ -55,8 +55,8 @@ impl RunnerMetrics {
                 "lb_runner_attempts",
                 "Attempts by how they ended: committed, withdrawn (the caller went away), or why they were refused",
             ),
-            in_flight: metrics.gauge("lb_runner_in_flight", "Attempts under way and answers still streaming"),
-            connections: metrics.gauge("lb_runner_connections", "Open connections, unused ones included"),
+            in_flight: metrics.level("lb_runner_in_flight", "Attempts under way and answers still streaming"),
+            connections: metrics.level("lb_runner_connections", "Open connections, unused ones included"),
             connects: metrics.counter("lb_runner_connects", "Connections made"),
             connect: metrics.durations("lb_runner_connect_seconds", "Time that making a connection took, name look-up included"),
             first_byte: metrics.durations(
@@ -102,7 +102,10 @@ impl Families {
         for ending in Ending::all() {
             self.attempts.remove(&self.attempt_labels(address, ending));
         }
-        for gauge in [&self.in_flight, &self.connections, &self.slots, &self.reported_in_flight] {
+        for level in [&self.in_flight, &self.connections] {
+            level.remove(&labels);
+        }
+        for gauge in [&self.slots, &self.reported_in_flight] {
             gauge.remove(&labels);
         }
         self.connects.remove(&labels);

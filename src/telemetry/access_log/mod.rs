@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
+use crate::telemetry::metrics::Counter;
 
 pub use self::entry::Entry;
 use self::sink::Sink;

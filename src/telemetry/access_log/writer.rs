@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use prometheus_client::metrics::counter::Counter;
+use crate::telemetry::metrics::Counter;
 
 use super::entry::Entry;
 use super::sink::Sink;

@@ -12,10 +12,10 @@ mod sampler;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use crate::telemetry::metrics::Counter;
 use opentelemetry::trace::{SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
-use prometheus_client::metrics::counter::Counter;
 
 use self::export::SpanQueue;
 pub use self::export::{TracerError, TracerGuard};
