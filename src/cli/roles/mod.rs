@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::{Builder, Runtime};
 
 pub(super) use lb::LbCommand;
 pub(super) use runner::RunnerCommand;
@@ -98,13 +99,7 @@ fn serve<S: Service>(frame: Frame, start: impl AsyncFnOnce(&Loaded, Ground) -> a
     let mut loaded = arguments::load(&sources)?;
     prepare(&mut loaded);
     let log = logging::init(&loaded.config.telemetry)?;
-    let threads = match threads {
-        Threads::Shared => workers(&loaded.config),
-        Threads::Workers => 1,
-    };
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let runtime =
-        builder.worker_threads(threads).enable_all().thread_name("runpool").build().context("could not start the runtime")?;
+    let runtime = runtime(threads, &loaded.config).context("could not start the runtime")?;
     let ending = runtime.block_on(async {
         let mut signals = Signals::listen(wishes).context("could not listen to signals")?;
         let mut metrics = Metrics::new(&loaded.config.telemetry.metrics());
@@ -122,6 +117,18 @@ fn serve<S: Service>(frame: Frame, start: impl AsyncFnOnce(&Loaded, Ground) -> a
         Ending::Clean | Ending::Cut => ExitCode::SUCCESS,
         Ending::AtOnce => ExitCode::FAILURE,
     })
+}
+
+fn runtime(threads: Threads, config: &Config) -> std::io::Result<Runtime> {
+    let threads = match threads {
+        // Threads that share work find it by asking one another, and wake each other: one alone has nobody to ask.
+        Threads::Shared if workers(config) == 1 => {
+            return Builder::new_current_thread().enable_all().thread_name("runpool").build();
+        }
+        Threads::Shared => workers(config),
+        Threads::Workers => 1,
+    };
+    Builder::new_multi_thread().worker_threads(threads).enable_all().thread_name("runpool").build()
 }
 
 /// Returns when somebody wants an end before there was a beginning.
