@@ -161,6 +161,23 @@ impl CallGuard {
         account
     }
 
+    /// The head of the answer came, and all of its body with it: the call's time on its runner is over. Returns why the call went where it went.
+    pub(super) fn answered(mut self, at: At, start: StartKind, said: Said) -> Option<Arc<Account>> {
+        self.is_over = true;
+        let mut inside = self.live.lock();
+        let news = self.live.news(&mut inside, at, said);
+        let committed = Event::Committed { call: self.call, start, runs_until: None, news };
+        let committed = self.live.step(&mut inside, &committed, None);
+        let account = inside.account(self.call, inside.latest);
+        inside.ended(at, self.function);
+        let ended = Event::Ended { call: self.call, how: EndedHow::Ok, news: RunnerNews::default() };
+        let ended = self.live.step(&mut inside, &ended, None);
+        drop(inside);
+        wake(committed.woken);
+        wake(ended.woken);
+        account
+    }
+
     /// The call is committed, and there is no answer of its function. Returns why it went where it went.
     pub(super) fn failed(mut self, at: At, how: EndedHow, said: Said) -> Option<Arc<Account>> {
         self.is_over = true;

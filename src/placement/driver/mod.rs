@@ -195,7 +195,11 @@ impl Placement {
                             let is_of_agent = facts.is_some_and(|facts| facts.load.is_some());
                             // An agent answers when the function has started: its slot stays taken.
                             let runs_on = call.kind == CallKind::Detached && is_of_agent;
-                            let is_limited = is_of_agent && !runs_on && !answer.body().is_there();
+                            if answer.body().is_there() && !runs_on {
+                                tally.explained(guard.answered(at, start_of(facts), said_of(facts)));
+                                return tally.placed(Ok(answer));
+                            }
+                            let is_limited = is_of_agent && !runs_on;
                             let runs_until = is_limited.then(|| turn::now() + call.function.spec.timeout + LONGEST_KILL);
                             tally.explained(guard.committed(at, start_of(facts), runs_until, said_of(facts)));
                             let ends = move |end| match end {
