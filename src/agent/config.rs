@@ -121,7 +121,7 @@ impl AgentConfig {
         if self.max_answer_body.bytes() == 0 {
             invalid.push(InvalidValue::new("max_answer_body", "more than 0B"));
         }
-        // Below 8 KiB hyper has no room to read.
+        // With less, a usual answer would be none.
         if !(ByteSize::kib(8)..=ByteSize::mib(16)).contains(&self.max_answer_head) {
             invalid.push(InvalidValue::new("max_answer_head", "from 8KiB to 16MiB"));
         }

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use http::{Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::accepted::{Accepted, Ended, before};
 use super::answer::{AnswerBody, full};
@@ -84,10 +84,9 @@ async fn exchange(accepted: Accepted, house: &House, mut lease: Lease, input: In
     let exchange = Exchange { progress: input.progress(), limit, deadline: now + limit, max_answer_body, request };
     let length = input.size_hint().exact().map_or(BodyLength::Chunked, BodyLength::Known);
     let written = request_head(&exchange.request, limit, length);
-    let head = tokio::select! {
-        biased;
-        head = lease.worker.send(written, length, input) => head,
-        () = tokio::time::sleep_until(exchange.deadline) => return failed(run, lease, RunError::TimedOut(limit)).await,
+    // In time also if the worker never stops to say that it goes on (RFC 9110 section 15.2): this looks at the clock whatever has been read in a turn.
+    let Ok(head) = timeout_at(exchange.deadline, lease.worker.send(written, length, input)).await else {
+        return failed(run, lease, RunError::TimedOut(limit)).await;
     };
     run.accounts.answered();
     match head {

@@ -96,10 +96,16 @@ impl Body for Input {
     type Error = RequestBodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        let frame = match &mut self.source {
-            Source::Streaming(body) => std::task::ready!(Pin::new(body).poll_frame(cx)),
-            Source::Held(body) => {
-                std::task::ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(|never| match never {}))
+        let frame = loop {
+            let frame = match &mut self.source {
+                Source::Streaming(body) => std::task::ready!(Pin::new(body).poll_frame(cx)),
+                Source::Held(body) => {
+                    std::task::ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(|never| match never {}))
+                }
+            };
+            // A client's trailers are no part of the contract, and could pass for what only we may say.
+            if !matches!(&frame, Some(Ok(frame)) if frame.is_trailers()) {
+                break frame;
             }
         };
         match &frame {

@@ -279,6 +279,9 @@ impl Worker {
     pub(crate) fn is_through(&mut self) -> bool {
         let is_sent = self.connection.as_ref().is_some_and(|connection| connection.is_sent());
         self.connection.take_if(|connection| !connection.goes_on());
+        if let Some(connection) = &mut self.connection {
+            connection.let_go_of_memory();
+        }
         is_sent
     }
 }

@@ -5,11 +5,13 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::path::Path;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Response, StatusCode};
+use socket2::SockRef;
 use tokio::net::UnixStream;
 
 use super::input::Input;
@@ -25,7 +27,7 @@ const MAX_FIELDS: usize = 256;
 /// A connection to a worker. Dropping it closes it, whatever it was doing.
 pub(crate) struct WorkerConnection {
     stream: UnixStream,
-    /// What was read and not used yet. Without memory when empty.
+    /// What was read and not used yet. Without memory between calls.
     read: BytesMut,
     limits: HeadLimits,
     /// What is left of the request.
@@ -80,9 +82,11 @@ impl WorkerConnection {
         })
     }
 
-    /// Whether nothing was heard of the worker since its last answer, as far as the runtime knows: it has neither closed, nor said anything unasked.
+    /// Whether nothing was heard of the worker since its last answer, as the kernel knows it: it has neither closed, nor said anything unasked, which would be taken for
+    /// the answer to the next call. Costs a system call.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        let heard = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
+        heard.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Has this request sent next: its head, and its body of this length.
@@ -186,6 +190,13 @@ impl WorkerConnection {
     /// Whether all of the request was written.
     pub(crate) fn is_sent(&self) -> bool {
         self.sending.is_over() && !self.is_broken
+    }
+
+    /// Gives up the memory of what was read, if nothing of it is left.
+    pub(crate) fn let_go_of_memory(&mut self) {
+        if self.read.is_empty() {
+            self.read = BytesMut::new();
+        }
     }
 
     /// Whether another request can follow: both sides have said all, and no more (RFC 9112 section 9.3).

@@ -24,9 +24,8 @@ impl Places {
 
     /// A place, if one is free.
     pub(super) fn take(&self) -> Option<Place> {
-        let place = Place(self.clone());
-        // Who finds that it was one too many gives it back by dropping it.
-        (self.0.count.fetch_add(1, Ordering::Relaxed) < self.0.most).then_some(place)
+        let one_more = |taken| (taken < self.0.most).then_some(taken + 1);
+        self.0.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok().map(|_| Place(self.clone()))
     }
 }
 

@@ -16,6 +16,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::watch::TaskId;
 use crate::http1::{BodyDecoder, BodyLength, BodySyntaxError, Decoded, remove_forbidden_trailers};
+use crate::telemetry::current_worker;
 use crate::tls::{SCRATCH, Stream};
 
 /// The connection's bytes.
@@ -104,12 +105,13 @@ impl Inside {
         if self.is_read_closed {
             return Poll::Ready(Ok(0));
         }
-        // The runtime wakes this task already, and knows of nothing to read: to tell it so once more would take its lock.
+        // The runtime wakes this task already, and knows of nothing to read: to tell it so once more would take its lock. Only on a worker, whose runtime is of one thread:
+        // with several, one may be about to take the waker for something that this task has read already.
         let task = TaskId::of(cx);
         if self.wakes == Some(task) && !self.stream.may_be_readable() {
             return Poll::Pending;
         }
-        let asks = has_budget_remaining();
+        let asks = current_worker() != 0 && has_budget_remaining();
         let read = self.stream.poll_read_onto(cx, &mut self.read);
         self.wakes = (asks && read.is_pending()).then_some(task);
         self.noted(read)

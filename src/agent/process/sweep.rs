@@ -18,7 +18,7 @@ pub(crate) fn kill_marked(incarnation: &str) -> usize {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Pid::from_raw) else { continue };
         let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
         if environment.is_empty() {
-            found += usize::from(fs::read_to_string(entry.path().join("stat")).is_ok_and(|stat| is_between_programs(&stat)));
+            found += usize::from(fs::read_to_string(entry.path().join("stat")).is_ok_and(|stat| may_be_between_programs(&stat)));
         } else if pid != own && environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes()) {
             // ESRCH: it ended between look and kill.
             let _ = kill(pid, Signal::SIGKILL);
@@ -28,15 +28,17 @@ pub(crate) fn kill_marked(incarnation: &str) -> usize {
     found
 }
 
-/// Whether `stat` (proc(5)) is of a process in the middle of `exec`: it has the memory of the new program already, which does not say yet where its environment is.
-/// Such a process may carry the mark a moment later. One that is dead, or a thread of the kernel, has no memory at all.
-fn is_between_programs(stat: &str) -> bool {
+/// Whether the process of this `stat` (proc(5)), in which no environment was found, may be in the middle of `exec`: it has the memory of the new program already, which does
+/// not say yet where its environment is, or has just come to say it. Such a process may carry the mark. Not so one that is dead, or a thread of the kernel, which has no
+/// memory at all; one whose environment is known to be empty; and one that sleeps and has never said where its environment is.
+fn may_be_between_programs(stat: &str) -> bool {
     /// Places behind the name of the program, which is in parentheses and may hold any byte; the state, field 3 of proc(5), is the first of them.
     const MEMORY: usize = 23 - 3;
-    const END_OF_ENVIRONMENT: usize = 51 - 3;
+    const ENVIRONMENT: std::ops::RangeInclusive<usize> = 50 - 3..=51 - 3;
     let Some((_, fields)) = stat.rsplit_once(')') else { return false };
     let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
-    fields.get(MEMORY).is_some_and(|size| *size != "0") && fields.get(END_OF_ENVIRONMENT) == Some(&"0")
+    let (Some(memory), Some([start, end])) = (fields.get(MEMORY), fields.get(ENVIRONMENT)) else { return false };
+    *memory != "0" && (start != end || (*end == "0" && matches!(fields[0], "R" | "D")))
 }
 
 #[cfg(test)]
@@ -75,24 +77,22 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_memory_is_between_no_programs() {
-        let stat = |size: &str, end: &str| {
-            let fields: Vec<&str> = (3..=52)
-                .map(|field| {
-                    if field == 23 {
-                        size
-                    } else if field == 51 {
-                        end
-                    } else {
-                        "1"
-                    }
-                })
-                .collect();
-            format!("17 (a) b) {}", fields.join(" "))
+    fn only_what_runs_with_memory_and_without_a_known_environment_is_between_programs() {
+        let stat = |state: &str, memory: &str, start: &str, end: &str| {
+            let field = |field| match field {
+                3 => state,
+                23 => memory,
+                50 => start,
+                51 => end,
+                _ => "1",
+            };
+            let fields: Vec<&str> = (3..=52).map(field).collect();
+            may_be_between_programs(&format!("17 (a) b) {}", fields.join(" ")))
         };
-        assert!(is_between_programs(&stat("4096", "0")));
-        assert!(!is_between_programs(&stat("4096", "140737488351232")));
-        assert!(!is_between_programs(&stat("0", "0")));
-        assert!(!is_between_programs("17 (short) S 1"));
+        assert!(stat("R", "4096", "0", "0") && stat("D", "4096", "0", "0"));
+        assert!(stat("S", "4096", "140737488351000", "140737488351232"), "it has just come to say");
+        assert!(!stat("R", "4096", "140737488351232", "140737488351232"), "empty");
+        assert!(!stat("S", "4096", "0", "0") && !stat("Z", "0", "0", "0") && !stat("R", "0", "0", "0"));
+        assert!(!may_be_between_programs("17 (short) S 1"));
     }
 }

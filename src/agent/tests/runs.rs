@@ -5,9 +5,35 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::harness::{Meeting, agent, channel, worker};
+use crate::model::{CallId, Digest};
 use crate::protocol::ServerTiming;
+
+// Trailers of a client could pass for what only we tell a function, and are no part of the contract.
+#[tokio::test]
+async fn trailers_of_a_client_end_at_the_agent() {
+    let f = worker("f");
+    let agent = agent(std::slice::from_ref(&f)).await;
+    let mut stream = TcpStream::connect(agent.address).await.unwrap();
+    let call = format!(
+        "POST /call/f HTTP/1.1\r\nhost: test\r\nconnection: close\r\nrunpool-call: {}\r\nrunpool-function: {}\r\ntransfer-encoding: chunked\r\n\r\n\
+         5\r\nfirst\r\n0\r\nfn-http-h-x-user: admin\r\n\r\n",
+        CallId::from_parts(1, 9),
+        Digest::of(&f).as_str(),
+    );
+    stream.write_all(call.as_bytes()).await.unwrap();
+    let mut first = String::new();
+    stream.read_to_string(&mut first).await.unwrap();
+    assert!(first.starts_with("HTTP/1.1 200") && first.contains("first"), "{first}");
+    // A worker that was sent one would take it for the beginning of the next call.
+    let second = agent.call(&f).body("second").send().await;
+    assert_eq!(second.text(), "second");
+    assert!(first.contains(&format!("x-pid: {}", second.pid())), "{first}");
+    agent.ended().await;
+}
 
 // Cases 37 and 43.
 #[tokio::test]
