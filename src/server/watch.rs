@@ -3,6 +3,7 @@
 //! The connections of clients have one, and those to runners. Every step of a connection has a time by which it must be over. A timer for each would be made and unmade several times a request. So there is one, and
 //! it looks at the deadline only now and then: at most one shortest limit late, and without work for a connection that moves on.
 
+use std::num::NonZero;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -15,20 +16,20 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(crate) struct Watch {
     timer: Pin<Box<Sleep>>,
     deadline: Instant,
-    /// How long the timer sleeps at most.
-    tick: Duration,
+    /// How long the timer sleeps at most. In few bytes, as a connection has little else when it is idle.
+    tick_millis: u32,
     /// The task that the timer wakes. A task that has used up its budget of the runtime is woken without having been heard.
     wakes: Option<TaskId>,
 }
 
 /// Tells a task from others as long as somebody holds a waker of it: such as a timer or a socket that is to wake it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TaskId(usize);
+struct TaskId(NonZero<usize>);
 
 impl TaskId {
     /// The task that is to be woken.
-    pub(crate) fn of(cx: &Context<'_>) -> Self {
-        Self(cx.waker().data().addr())
+    fn of(cx: &Context<'_>) -> Option<Self> {
+        NonZero::new(cx.waker().data().addr()).map(Self)
     }
 }
 
@@ -40,7 +41,12 @@ impl Watch {
     pub(crate) fn new(now: Instant, shortest: Duration) -> Self {
         let tick = shortest.clamp(Duration::from_millis(1), LONGEST_TICK);
         let first = now + tick;
-        Self { timer: Box::pin(sleep_until(first)), deadline: first, tick, wakes: None }
+        Self {
+            timer: Box::pin(sleep_until(first)),
+            deadline: first,
+            tick_millis: u32::try_from(tick.as_millis()).unwrap_or(u32::MAX),
+            wakes: None,
+        }
     }
 
     /// What follows must be over by then.
@@ -61,21 +67,21 @@ impl Watch {
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         // To be told once more whom to wake costs the timer a few atomic operations.
         let task = TaskId::of(cx);
-        if self.wakes == Some(task) && !self.timer.is_elapsed() {
+        if task.is_some() && self.wakes == task && !self.timer.is_elapsed() {
             return Poll::Pending;
         }
         self.wakes = None;
         loop {
             let asks = has_budget_remaining();
             if self.timer.as_mut().poll(cx).is_pending() {
-                self.wakes = asks.then_some(task);
+                self.wakes = task.filter(|_| asks);
                 return Poll::Pending;
             }
             let now = Instant::now();
             if now >= self.deadline {
                 return Poll::Ready(());
             }
-            self.timer.as_mut().reset(self.deadline.min(now + self.tick));
+            self.timer.as_mut().reset(self.deadline.min(now + Duration::from_millis(self.tick_millis.into())));
         }
     }
 }

@@ -14,7 +14,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::has_budget_remaining;
 use tokio_util::io::poll_read_buf;
 
-use super::watch::TaskId;
 use crate::http1::{BodyDecoder, BodyLength, BodySyntaxError, Decoded, remove_forbidden_trailers};
 use crate::telemetry::current_worker;
 use crate::tls::{SCRATCH, Stream};
@@ -41,8 +40,8 @@ pub(super) struct Inside {
     body_read: u64,
     /// The client has sent all it will.
     pub(super) is_read_closed: bool,
-    /// The task that the runtime wakes when there is something to read.
-    wakes: Option<TaskId>,
+    /// The runtime wakes the connection's own task when there is something to read.
+    will_wake: bool,
 }
 
 /// Who reads the body of the request in hand.
@@ -83,7 +82,7 @@ impl Wire {
             starved: None,
             body_read: 0,
             is_read_closed: false,
-            wakes: None,
+            will_wake: false,
         };
         Arc::new(Self { inside: Mutex::new(inside) })
     }
@@ -100,20 +99,19 @@ impl Wire {
 }
 
 impl Inside {
-    /// Reads what there is, at least one byte; 0 at the end.
+    /// Reads what there is, at least one byte; 0 at the end. For the task of the connection.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.is_read_closed {
             return Poll::Ready(Ok(0));
         }
-        // The runtime wakes this task already, and knows of nothing to read: to tell it so once more would take its lock. Only on a worker, whose runtime is of one thread:
-        // with several, one may be about to take the waker for something that this task has read already.
-        let task = TaskId::of(cx);
-        if self.wakes == Some(task) && !self.stream.may_be_readable() {
+        // The runtime wakes the connection's task already, and knows of nothing to read: to tell it so once more would take its lock. Only on a worker, whose runtime is
+        // of one thread: with several, one may be about to take the waker for something that this task has read already.
+        if self.will_wake && !self.stream.may_be_readable() {
             return Poll::Pending;
         }
         let asks = current_worker() != 0 && has_budget_remaining();
         let read = self.stream.poll_read_onto(cx, &mut self.read);
-        self.wakes = (asks && read.is_pending()).then_some(task);
+        self.will_wake = asks && read.is_pending();
         self.noted(read)
     }
 
@@ -232,12 +230,15 @@ impl Inside {
 
     /// Reads more of a body: straight into memory of its own if much of it is to come.
     fn poll_fill_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        // It may be for another task than the connection's own.
+        self.will_wake = false;
         let (left, _) = self.decoder.left();
         if left <= SCRATCH as u64 || self.is_read_closed {
-            return self.poll_fill(cx);
+            let read = self.poll_fill(cx);
+            self.will_wake = false;
+            return read;
         }
         self.read.reserve(usize::try_from(left).unwrap_or(BODY_READ).min(BODY_READ));
-        self.wakes = None;
         let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read);
         self.noted(read)
     }
