@@ -73,7 +73,7 @@ impl<'a> Conversation<'a> {
                         return Poll::Ready(Err(Lost::Unused("the runner spoke before it was asked".to_owned())));
                     }
                     match self.parse() {
-                        Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                        Ok(Some(head)) => return Poll::Ready(self.ask_for_body(cx).map(|()| head)),
                         Ok(None) => {}
                         Err(malformed) => return Poll::Ready(Err(Lost::Malformed(malformed))),
                     }
@@ -102,6 +102,21 @@ impl<'a> Conversation<'a> {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+
+    /// The answer has begun. A body that was given in the same moment is asked for first: a client that waits to be asked is asked then or never, as its own
+    /// answer begins with ours (RFC 9110 section 10.1.1).
+    fn ask_for_body(&mut self, cx: &mut Context<'_>) -> Result<(), Lost> {
+        if !matches!(self.gives, Gives::AfterContinue(_)) || !self.can_go_on_sending() {
+            return Ok(());
+        }
+        match self.sending.poll(&mut self.connection.stream, cx) {
+            Poll::Ready(Err(SendError::Body(error))) => return Err(Lost::Body(error)),
+            Poll::Ready(Err(SendError::Length(wrong))) => return Err(Lost::Body(wrong.into())),
+            Poll::Ready(Err(SendError::Connection(error))) => self.broken = Some(error),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        Ok(())
     }
 
     /// The head of the answer, if all of it was read. Interim ones are dropped (RFC 9110 section 15.2), after they had their effect.

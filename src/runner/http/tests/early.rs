@@ -1,5 +1,8 @@
 //! Answers that begin before the request has ended, and what of the request goes on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use ::http::HeaderMap;
 use bytes::Bytes;
 use http_body::Frame;
@@ -41,6 +44,35 @@ async fn request_and_answer_stream_at_the_same_time_and_their_connection_is_used
         peer.answer("200 OK", "", "again").await;
     });
     assert_eq!(text(answered(ended)).await, "again");
+}
+
+/// The client's own `100 Continue` goes out when its body is asked for, and never after its answer has begun.
+#[tokio::test]
+async fn a_body_is_asked_for_before_an_answer_is_told_that_came_with_the_word_to_go_on() {
+    let (server, runner) = agent().await;
+    let call = call();
+    let is_asked_for = Arc::new(AtomicBool::new(false));
+    let stream = futures_util::stream::once({
+        let is_asked_for = Arc::clone(&is_asked_for);
+        async move {
+            is_asked_for.store(true, Ordering::Relaxed);
+            Ok(Frame::data(Bytes::from_static(b"body")))
+        }
+    });
+    let body = CallBody::streaming(http_body_util::StreamBody::new(stream).boxed_unsync());
+    let (ended, mut peer) = tokio::join!(attempt(&runner, &call, &body), async {
+        let mut peer = server.accept().await;
+        peer.head().await;
+        peer.write("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+        peer
+    });
+    let answer = answered(ended).into_body();
+    assert!(is_asked_for.load(Ordering::Relaxed));
+    let (whole, ()) = tokio::join!(answer.collect_bytes(), async {
+        assert_eq!(peer.bytes(14).await, b"4\r\nbody\r\n0\r\n\r\n");
+        peer.write("6\r\nanswer\r\n0\r\n\r\n").await;
+    });
+    assert_eq!(whole.unwrap(), "answer");
 }
 
 #[tokio::test]
