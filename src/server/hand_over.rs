@@ -79,11 +79,12 @@ mod tests {
         before.read_to_string(&mut said).await.unwrap();
         assert_eq!(said, "old");
 
-        // Half of these would meet the old socket; they meet the new one when that is gone, if not at once.
-        let clients: Vec<_> = (0..8).map(|_| tokio::spawn(TcpStream::connect(address))).collect();
+        // Half of these would meet the old socket; they meet the new one when that is gone, if not at once. So many that not all of them meet the old one.
+        const CLIENTS: usize = 64;
+        let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(TcpStream::connect(address))).collect();
         new.accept().await.unwrap();
         drop(old);
-        for _ in 1..8 {
+        for _ in 1..CLIENTS {
             new.accept().await.unwrap();
         }
         for client in clients {
