@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::connection::Surroundings;
 use super::exchange::{Asked, LONGEST_REST};
 use super::server::HalfClose;
+use super::together::Together;
 use super::watch::Watch;
 use super::wire::{Reader, Wire, WireIo};
 use crate::http1::{
@@ -99,6 +100,7 @@ where
         keeps_body: tunnel.is_some(),
         taken: 0,
         is_flushing: false,
+        together: Together::default(),
     };
     let mut patience = Patience::new(around, asked.until, watch);
     async move {
@@ -171,6 +173,7 @@ struct Sending {
     taken: u64,
     /// All was taken, and some of it is still encrypted in memory.
     is_flushing: bool,
+    together: Together,
 }
 
 impl Sending {
@@ -212,6 +215,7 @@ impl Sending {
                     (false, false) => Poll::Pending,
                 };
             }
+            ready!(self.together.poll(cx));
             match wire.lock().poll_write(cx, &mut self.out, &mut self.data) {
                 Poll::Ready(Ok(written)) => self.taken += written as u64,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(())),

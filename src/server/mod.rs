@@ -28,6 +28,7 @@ mod passed;
 mod request_body;
 #[expect(clippy::module_inception, reason = "the floor is named for what it does, and this is what does it")]
 mod server;
+mod together;
 mod watch;
 mod wire;
 mod workers;

@@ -11,6 +11,7 @@ use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::together;
 use crate::telemetry::{become_worker, next_worker};
 
 /// Worker threads that run. Dropping it cuts what they do; they end soon after.
@@ -39,7 +40,7 @@ impl Workers {
         let (cut, work) = (CancellationToken::new(), Arc::new(work));
         let (mut through, mut ends) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
         for part in parts {
-            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let runtime = Builder::new_current_thread().enable_all().on_thread_park(together::pause).build()?;
             let ((is_through, work_over), (ended, end)) = (oneshot::channel(), oneshot::channel());
             let (cut, work) = (cut.clone(), Arc::clone(&work));
             let number = next_worker();
