@@ -19,6 +19,7 @@ mod identity;
 mod metrics;
 mod reload;
 mod server;
+mod socket;
 mod stream;
 #[cfg(test)]
 pub(crate) mod test_ca;

@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 use tokio_util::io::poll_read_buf;
 
+use super::socket::{poll_recv, poll_send};
+
 /// How much is read at once through the memory of the thread.
 pub const SCRATCH: usize = 16 * 1024;
 
@@ -141,6 +143,12 @@ pub fn poll_read_more(
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
+            // Of room that is not initialized the runtime alone can say how much of it is after the call.
+            Self::Tcp(stream) if buffer.initialized().len() == buffer.capacity() && buffer.remaining() > 0 => {
+                let read = ready!(poll_recv(stream, cx, buffer.initialize_unfilled()))?;
+                buffer.advance(read);
+                Poll::Ready(Ok(()))
+            }
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buffer),
         }
@@ -150,6 +158,7 @@ impl AsyncRead for Stream {
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
+            Self::Tcp(stream) if !bytes.is_empty() => poll_send(stream, cx, bytes),
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
         }
