@@ -1,16 +1,17 @@
 //! Identifiers of calls and requests.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use crate::model::CallId;
 use crate::protocol::headers::REQUEST_ID;
+use crate::telemetry::turn;
 
 /// A new call id.
 pub(super) fn new_call_id() -> CallId {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_1970 = turn::wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
     let timestamp_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
     // A ULID keeps 80 bits of it.
     CallId::from_parts(timestamp_ms, rand::random::<u128>() >> 48)

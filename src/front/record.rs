@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header, request};
 use tokio::time::Instant;
@@ -270,7 +270,7 @@ impl Record {
 fn line(call_id: CallId, trace: &TraceContext, head: &request::Parts) -> Entry {
     let user_agent = head.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let target = with_query(head.uri.path(), &head.uri);
-    let entry = Entry::new(SystemTime::now(), head.method.clone(), target, Outcome::ClientGone);
+    let entry = Entry::new(turn::wall_clock(), head.method.clone(), target, Outcome::ClientGone);
     Entry { call_id: Some(call_id), trace_id: Some(trace.trace_id), version: head.version, user_agent, ..entry }
 }
 

@@ -44,6 +44,8 @@ const COPIED: usize = 8 * 1024;
 const COLLECTED: usize = 16 * 1024;
 /// How long the rest of a request may take that nobody wants.
 const REST_LIMIT: Duration = Duration::from_secs(5);
+/// How long the time of day is shown without being read again: it is shown in whole seconds.
+const DATE_READ: Duration = Duration::from_millis(10);
 /// How long a client may take to see that the connection ends.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -385,19 +387,32 @@ async fn join(wire: &Arc<Wire>, end: TunnelEnd) {
     drop(held);
 }
 
-/// Gives the value of `Date` for now.
+/// Gives the value of `Date` for now, or for [`DATE_READ`] ago at most.
 fn with_date(write: impl FnOnce(&[u8])) {
     thread_local! {
-        /// The second, and its text.
-        static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
+        static DATE: RefCell<ShownDate> = const { RefCell::new(ShownDate { read: None, second: 0, text: String::new() }) };
     }
-    let now = SystemTime::now();
-    let second = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    DATE.with_borrow_mut(|(written, text)| {
-        if *written != second {
-            *written = second;
-            *text = httpdate::fmt_http_date(now);
+    DATE.with_borrow_mut(|date| {
+        let now = turn::now();
+        if date.read.is_none_or(|read| now.saturating_duration_since(read) >= DATE_READ) {
+            date.read = Some(now);
+            let wall = SystemTime::now();
+            let second = wall.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+            if date.second != second {
+                date.second = second;
+                date.text = httpdate::fmt_http_date(wall);
+            }
         }
-        write(text.as_bytes());
+        write(date.text.as_bytes());
     });
+}
+
+/// The date as it was shown last.
+struct ShownDate {
+    /// When the clock was read.
+    read: Option<Instant>,
+    /// What it showed, in seconds since 1970.
+    second: u64,
+    /// The same as text; empty before it was read.
+    text: String,
 }

@@ -5,6 +5,7 @@
 //! that turn first asked. What is waited for (a client, a runner, a free slot) lies between turns, and is measured as exactly as the clock allows.
 
 use std::cell::Cell;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 
@@ -19,6 +20,8 @@ enum Clock {
 
 thread_local! {
     static CLOCK: Cell<Clock> = const { Cell::new(Clock::Outside) };
+    /// What the clock on the wall showed in the turn that is under way, if somebody has asked.
+    static WALL: Cell<Option<SystemTime>> = const { Cell::new(None) };
 }
 
 /// A turn, until it is dropped.
@@ -30,6 +33,7 @@ impl Turn {
     /// Begins on this thread, which must not wait before the turn is over.
     pub fn begin() -> Self {
         CLOCK.set(Clock::Unread);
+        WALL.set(None);
         Self(())
     }
 }
@@ -53,10 +57,36 @@ pub fn now() -> Instant {
     }
 }
 
+/// The time of day, read once in a turn likewise.
+pub fn wall_clock() -> SystemTime {
+    match (CLOCK.get(), WALL.get()) {
+        (Clock::Outside, _) => SystemTime::now(),
+        (_, Some(shown)) => shown,
+        (_, None) => {
+            let shown = SystemTime::now();
+            WALL.set(Some(shown));
+            shown
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn the_time_of_day_is_one_within_a_turn_and_read_anew_in_the_next() {
+        let before = SystemTime::now();
+        let turn = Turn::begin();
+        let shown = wall_clock();
+        assert!(shown >= before && wall_clock() == shown && wall_clock() == shown);
+        drop(turn);
+        while SystemTime::now() <= shown {}
+        assert!(wall_clock() > shown, "nobody holds it");
+        let _turn = Turn::begin();
+        assert!(wall_clock() > shown, "nor does the next turn");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn time_stands_still_within_a_turn_and_nowhere_else() {

@@ -52,9 +52,15 @@ impl Patience {
         let now = turn::now();
         let watch = watch.get_or_insert_with(|| Watch::new(now, *limit));
         watch.set_soon(now + *limit);
-        let first = poll_fn(|cx| match poll(cx) {
-            Poll::Ready(head) => Poll::Ready(Some(head)),
-            Poll::Pending => watch.poll_expired(cx).map(|()| None),
+        // It was polled just now, by the same task.
+        let mut is_first = true;
+        let first = poll_fn(|cx| {
+            if !std::mem::take(&mut is_first)
+                && let Poll::Ready(head) = poll(cx)
+            {
+                return Poll::Ready(Some(head));
+            }
+            watch.poll_expired(cx).map(|()| None)
         });
         if let Some(head) = first.await {
             return Ok(head);
