@@ -29,7 +29,7 @@ use super::places::Places;
 use super::record::{FrontTelemetry, Record};
 use crate::executions::Executions;
 use crate::http1::MalformedHead;
-use crate::model::{Call, CallHead, CallKind, Outcome, TraceContext};
+use crate::model::{Call, CallHead, CallKind, Outcome, TraceContext, boxed};
 use crate::placement::{GaveUp, NotPlaced, PlacedResult, Placement};
 use crate::protocol::{KnownField, KnownFields, Problem, headers, parse_traceparent, remove_internal, remove_known_hop_by_hop};
 use crate::runner::{AnswerBody, AnswerFacts, CallError};
@@ -271,12 +271,12 @@ impl Front {
         let span = tracer.span("call", SpanKind::Server, &tracer.adopt(client_trace));
         let place = shared.places.take();
         let has_place = place.is_some();
-        let mut record = Box::new(Record::begin(call_id, &shared.telemetry, span, place, &head));
+        let mut record = boxed(|| Record::begin(call_id, &shared.telemetry, span, place, &head));
         record.sent_by(&request_id, hop.map(|hop| hop.address));
         let wants_explanation =
             known.has(KnownField::Runpool) && head.headers.get(headers::EXPLAIN).is_some_and(|value| value == "1");
         let is_head = head.method == Method::HEAD;
-        Box::new(Arrived { head, body: Some(body), known, id, request_id, record, has_place, is_head, wants_explanation })
+        boxed(|| Arrived { head, body: Some(body), known, id, request_id, record, has_place, is_head, wants_explanation })
     }
 
     /// Answers a call that has begun.
@@ -387,7 +387,7 @@ impl Front {
             }
         }
         let told = shared.forwarding.tell(&mut end_to_end, known, head.version, hop, host);
-        let mut call = Box::new(Call {
+        let mut call = boxed(|| Call {
             id: record.call_id,
             function: destination.function,
             kind: if is_detached { CallKind::Detached } else { CallKind::Sync },

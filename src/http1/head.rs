@@ -73,13 +73,10 @@ pub(super) const TOO_LARGE: MalformedHead =
 /// came before read again for each.
 pub(super) fn take_head(buffer: &mut BytesMut, max_size: usize, looked: &mut usize) -> Result<Option<Bytes>, MalformedHead> {
     let skipped = usize::from(buffer.starts_with(b"\r\n")) * 2;
-    let mut line = std::mem::take(looked).max(skipped);
-    loop {
-        let Some(offset) = buffer.get(line..).and_then(|rest| memchr::memchr(b'\n', rest)) else {
-            *looked = line;
-            return if buffer.len() - skipped >= max_size { Err(TOO_LARGE) } else { Ok(None) };
-        };
-        let end = line + offset;
+    let begin = std::mem::take(looked).max(skipped);
+    let mut line = begin;
+    // One search through all lines costs less than one for each.
+    for end in memchr::memchr_iter(b'\n', buffer.get(begin..).unwrap_or_default()).map(|offset| begin + offset) {
         if end == line || buffer[end - 1] != b'\r' {
             return Err(MalformedHead::bad("a line of the head ends without carriage return"));
         }
@@ -99,6 +96,8 @@ pub(super) fn take_head(buffer: &mut BytesMut, max_size: usize, looked: &mut usi
         }
         line = end + 1;
     }
+    *looked = line;
+    if buffer.len() - skipped >= max_size { Err(TOO_LARGE) } else { Ok(None) }
 }
 
 /// Gives `parse` room for header fields: on the stack, or on the heap if there are too many for that and `max_fields` allows them.

@@ -8,6 +8,7 @@
 
 mod access;
 mod backoff;
+mod boxed;
 mod byte_size;
 mod call;
 mod function;
@@ -19,6 +20,7 @@ mod time;
 
 pub use access::{Access, RateLimit, validate_identities};
 pub use backoff::Backoff;
+pub use boxed::boxed;
 pub use byte_size::ByteSize;
 pub use call::{Call, CallHead, CallKind, HopFields, Intent, TraceContext};
 pub use function::{Digest, Format, Function, FunctionName, FunctionSpec, Idempotent, InvalidName};

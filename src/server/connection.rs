@@ -24,6 +24,7 @@ use super::server::{Place, Rules, Said};
 use super::watch::Watch;
 use super::wire::Wire;
 use crate::http1::HEAD_TOO_SLOW;
+use crate::model::boxed;
 use crate::telemetry::turn::Turn;
 use crate::tls::Stream;
 
@@ -130,10 +131,10 @@ async fn what_comes_first(wire: &Wire, around: &Surroundings, watch: &mut Watch)
 }
 
 /// Sees to it that each time the exchange goes on is one turn of the clock.
-async fn in_turns<E: Future + Unpin>(mut exchange: E) -> E::Output {
+async fn in_turns<E: Future>(mut exchange: Pin<Box<E>>) -> E::Output {
     poll_fn(|cx| {
         let _turn = Turn::begin();
-        Pin::new(&mut exchange).poll(cx)
+        exchange.as_mut().poll(cx)
     })
     .await
 }
@@ -149,7 +150,7 @@ where
     let mut will_be_told = false;
     loop {
         // On the heap only while it lasts: an idle connection is to be small.
-        match in_turns(Box::pin(exchange(wire, around, service, watch))).await {
+        match in_turns(boxed(|| exchange(wire, around, service, watch)).into()).await {
             After::Next => {}
             After::Close => return,
             After::Refuse(malformed) => return Box::pin(refuse(wire, around, *malformed, watch)).await,

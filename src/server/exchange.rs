@@ -65,13 +65,13 @@ where
     watch.set(now + limits.header_timeout);
     // What was awaited is taken apart before anything else is awaited, here and below: else it would stay in the future, and as many of these are there as calls
     // are in hand.
-    let (asked, answering) = match read_head(wire, around, watch).await {
-        Head::Received(received) => begin(wire, service, received, now + limits.total_timeout),
+    let (asked, request) = match read_head(wire, around, watch).await {
+        Head::Received(received) => begin(wire, received, now + limits.total_timeout),
         Head::Gone => return After::Close,
         Head::Malformed(malformed) => return After::Refuse(Box::new(malformed)),
     };
     let sending = {
-        let mut answering = pin!(answering);
+        let mut answering = pin!(service.call(request));
         let mut client = Client::new(around, &asked, watch);
         let answered = poll_fn(|cx| match answering.as_mut().poll(cx) {
             Poll::Ready(Ok(answer)) => Poll::Ready(Some(answer)),
@@ -95,16 +95,13 @@ where
     }
 }
 
-/// Begins to have a request answered.
-fn begin<S, B>(wire: &Arc<Wire>, service: &S, received: ReceivedRequest, until: Instant) -> (Asked, S::Future)
-where
-    S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
-{
+/// The request with what there is of its body.
+fn begin(wire: &Arc<Wire>, received: ReceivedRequest, until: Instant) -> (Asked, Request<RequestBody>) {
     let ReceivedRequest { request, length, persistence, is_waiting_for_continue } = received;
     let asked = Asked { version: request.version(), is_head: *request.method() == Method::HEAD, persistence, until };
     let whole = wire.lock().begin_body(length, is_waiting_for_continue);
     let body = whole.map_or_else(|| RequestBody::streamed(StreamedBody::new(Arc::clone(wire), length)), RequestBody::whole);
-    (asked, service.call(request.map(|()| body)))
+    (asked, request.map(|()| body))
 }
 
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and lives for a moment")]

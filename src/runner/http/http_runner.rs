@@ -20,6 +20,7 @@ use super::metrics::RunnerMetrics;
 use super::record::{Ending, InFlight, Record};
 use super::settings::{HttpRunnerSettings, Protocol};
 use super::{agent, plain, question, room, tunnel};
+use crate::model::boxed;
 use crate::protocol::{AgentStatus, RefusalReason};
 use crate::runner::{
     AnswerBody, Attempt, CallError, Gate, HealthAnswer, HealthQuestion, NoRoom, Probe, Refused, RefusedWhy, Room, Runner,
@@ -135,14 +136,14 @@ impl Runner for HttpRunner {
         let under_way = UnderWay::begin(&self.record, session);
         let mut connecting = Duration::ZERO;
         match self.settings.protocol {
-            Protocol::Agent => Box::pin(async move {
+            Protocol::Agent => Box::into_pin(boxed(|| async move {
                 let ended = self.try_agent(&call, &mut connecting).await;
                 under_way.end(ended, Protocol::Agent, connecting)
-            }),
-            Protocol::Plain => Box::pin(async move {
+            })),
+            Protocol::Plain => Box::into_pin(boxed(|| async move {
                 let ended = plain::attempt(&self.connections, &self.settings, &call, &mut connecting).await;
                 under_way.end(ended, Protocol::Plain, connecting)
-            }),
+            })),
         }
     }
 
