@@ -66,9 +66,20 @@ impl Together {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::{ConnectionLimits, RequestBody, Workers, serve};
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
+    use hyper::service::service_fn;
+    use rustix::net::{RecvFlags, recv};
     use std::cell::RefCell;
+    use std::convert::Infallible;
     use std::future::poll_fn;
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
     use std::rc::Rc;
+    use std::sync::{Arc, Mutex, mpsc};
+    use tokio_util::sync::CancellationToken;
 
     /// Lets as many connections as said read a request and write its answer, in stretch after stretch, and returns in what order they did in the last.
     fn order(connections: usize, is_told: bool) -> Vec<(&'static str, usize)> {
@@ -125,5 +136,84 @@ mod tests {
     fn a_thread_that_does_not_tell_lets_nothing_wait() {
         let order = order(VERY_MANY as usize, false);
         assert!(each_is_written_when_it_was_read(&order), "{order:?}");
+    }
+
+    /// What the service of a worker sees of its clients.
+    struct Sight {
+        clients: Vec<TcpStream>,
+        /// Told when the worker stands still, and waited for until it may go on.
+        held: mpsc::SyncSender<()>,
+        go: Mutex<mpsc::Receiver<()>>,
+        /// For each call, how many clients had an answer then.
+        answered: Mutex<Vec<usize>>,
+    }
+
+    impl Sight {
+        fn answer(&self, request: &Request<RequestBody>) -> Response<Full<Bytes>> {
+            if request.uri().path() == "/hold" {
+                self.held.send(()).unwrap();
+                self.go.lock().unwrap().recv().unwrap();
+            } else {
+                let has_answer =
+                    |client: &&TcpStream| recv(client, &mut [0; 1][..], RecvFlags::PEEK | RecvFlags::DONTWAIT).is_ok();
+                self.answered.lock().unwrap().push(self.clients.iter().filter(has_answer).count());
+            }
+            Response::new(Full::new(Bytes::from_static(b"hello")))
+        }
+    }
+
+    fn ask(mut client: &TcpStream, path: &str) {
+        client.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).unwrap();
+    }
+
+    fn read_answer(mut client: &TcpStream) {
+        let mut read = Vec::new();
+        while !read.ends_with(b"hello") {
+            let mut piece = [0; 512];
+            let length = client.read(&mut piece).unwrap();
+            assert!(length > 0, "{}", String::from_utf8_lossy(&read));
+            read.extend_from_slice(&piece[..length]);
+        }
+    }
+
+    #[test]
+    fn a_worker_reads_the_requests_of_many_connections_before_it_writes_an_answer() {
+        let (told, held) = mpsc::sync_channel(1);
+        let (go, may_go) = mpsc::sync_channel(1);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (holder, clients): (_, Vec<_>) = (connect(), (0..MANY * 2).map(|_| connect()).collect());
+        let seen = clients.iter().map(|client| client.try_clone().unwrap()).collect();
+        let sight = Arc::new(Sight { clients: seen, held: told, go: Mutex::new(may_go), answered: Mutex::default() });
+        let of_worker = Arc::clone(&sight);
+        let workers = Workers::start(vec![Mutex::new(Some(listener))], move |listener| {
+            let sight = Arc::clone(&of_worker);
+            async move {
+                let listener = listener.lock().unwrap().take().unwrap();
+                listener.set_nonblocking(true).unwrap();
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                serve(listener, &ConnectionLimits::default(), CancellationToken::new(), move |_| {
+                    let sight = Arc::clone(&sight);
+                    service_fn(move |request| {
+                        let answer = sight.answer(&request);
+                        async move { Ok::<_, Infallible>(answer) }
+                    })
+                })
+                .await;
+            }
+        })
+        .unwrap();
+        // The worker learns what is usual.
+        for _ in 0..2 * FORGOTTEN {
+            sight.answered.lock().unwrap().clear();
+            ask(&holder, "/hold");
+            held.recv().unwrap();
+            clients.iter().for_each(|client| ask(client, "/"));
+            go.send(()).unwrap();
+            read_answer(&holder);
+            clients.iter().for_each(read_answer);
+        }
+        assert_eq!(*sight.answered.lock().unwrap(), vec![0; clients.len()]);
+        drop(workers);
     }
 }

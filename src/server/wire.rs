@@ -109,9 +109,9 @@ impl Inside {
         if self.will_wake && !self.stream.may_be_readable() {
             return Poll::Pending;
         }
-        let asks = current_worker() != 0 && has_budget_remaining();
         let read = self.stream.poll_read_onto(cx, &mut self.read);
-        self.will_wake = asks && read.is_pending();
+        // A task that has used up its budget of the runtime, on the way in or by this, is woken without the socket having been asked.
+        self.will_wake = read.is_pending() && current_worker() != 0 && has_budget_remaining();
         self.noted(read)
     }
 
@@ -437,5 +437,64 @@ impl AsyncWrite for WireIo {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0.lock().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::{become_worker, next_worker};
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::time::Duration;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::coop::consume_budget;
+
+    /// A connection of which exactly as much was read as fits in at once: the runtime believes that there is more.
+    async fn drained() -> (TcpStream, Arc<Wire>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (mut client, server) = (client.unwrap(), accepted.unwrap().0);
+        client.write_all(&[b'x'; SCRATCH]).await.unwrap();
+        while server.peek(&mut [0; SCRATCH]).await.unwrap() < SCRATCH {}
+        let wire = Wire::new(Stream::Tcp(server), BytesMut::new());
+        assert_eq!(poll_fn(|cx| wire.lock().poll_fill(cx)).await.unwrap(), SCRATCH);
+        (client, wire)
+    }
+
+    /// The runtime lets a task do so much at a time: at whichever step that is used up, the next byte wakes the task.
+    #[test]
+    fn a_task_that_has_used_up_its_budget_still_hears_of_the_next_byte() {
+        std::thread::spawn(|| {
+            become_worker(next_worker());
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                for used in 0..=130 {
+                    let (mut client, wire) = drained().await;
+                    let (told, asked_twice) = tokio::sync::oneshot::channel();
+                    let (mut told, mut is_first) = (Some(told), true);
+                    let reading = tokio::spawn(poll_fn(move |cx| {
+                        if std::mem::take(&mut is_first) {
+                            (0..used).for_each(|_| drop(pin!(consume_budget()).poll(cx)));
+                            cx.waker().wake_by_ref();
+                            return wire.lock().poll_fill(cx);
+                        }
+                        let read = wire.lock().poll_fill(cx);
+                        if let Some(told) = told.take() {
+                            told.send(()).unwrap();
+                        }
+                        read
+                    }));
+                    asked_twice.await.unwrap();
+                    client.write_all(b"y").await.unwrap();
+                    let read = tokio::time::timeout(Duration::from_secs(10), reading).await;
+                    let read = read.unwrap_or_else(|_| panic!("with {used} used, nobody was woken"));
+                    assert_eq!(read.unwrap().unwrap(), 1, "{used}");
+                }
+            });
+        })
+        .join()
+        .unwrap();
     }
 }

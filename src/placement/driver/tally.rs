@@ -68,7 +68,7 @@ impl<'a> Tally<'a> {
             metrics,
             handles: metrics.handles(call.function.name(), placer),
             span: tracer.span("placement", SpanKind::Internal, &call.trace),
-            began: turn::now(),
+            began: Instant::now(),
             under_way: None,
             report,
             is_finished: false,
@@ -98,7 +98,7 @@ impl<'a> Tally<'a> {
     }
 
     pub(super) fn attempt_begins(&mut self, runner: &RunnerId, attempt: u32) {
-        let began = turn::now();
+        let began = Instant::now();
         self.under_way = Some((runner.clone(), began));
         self.report.attempts = attempt;
         self.report.latency = began - self.began;
