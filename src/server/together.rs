@@ -182,7 +182,7 @@ mod tests {
         let (go, may_go) = mpsc::sync_channel(1);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let connect = || TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (holder, clients): (_, Vec<_>) = (connect(), (0..MANY * 2).map(|_| connect()).collect());
+        let (holder, clients): (_, Vec<_>) = (connect(), (0..MANY * 6).map(|_| connect()).collect());
         let seen = clients.iter().map(|client| client.try_clone().unwrap()).collect();
         let sight = Arc::new(Sight { clients: seen, held: told, go: Mutex::new(may_go), answered: Mutex::default() });
         let of_worker = Arc::clone(&sight);
@@ -203,7 +203,7 @@ mod tests {
             }
         })
         .unwrap();
-        // The worker learns what is usual.
+        // The worker learns what is usual; it pauses twice a round, and once with an answer or none.
         for _ in 0..2 * FORGOTTEN {
             sight.answered.lock().unwrap().clear();
             ask(&holder, "/hold");
