@@ -476,7 +476,9 @@ mod tests {
                     let (mut told, mut is_first) = (Some(told), true);
                     let reading = tokio::spawn(poll_fn(move |cx| {
                         if std::mem::take(&mut is_first) {
-                            (0..used).for_each(|_| drop(pin!(consume_budget()).poll(cx)));
+                            for _ in 0..used {
+                                let _ = pin!(consume_budget()).poll(cx);
+                            }
                             cx.waker().wake_by_ref();
                             return wire.lock().poll_fill(cx);
                         }
