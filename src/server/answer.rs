@@ -76,7 +76,8 @@ where
             && !is_too_slow
             && !is_too_long
             && !around.is_leaving()
-            && !inside.is_read_closed
+            // What such a client has sent before it closed its side is answered.
+            && (!inside.is_read_closed || !inside.read.is_empty())
             && !matches!(inside.reader(), Reader::NeverAsked | Reader::Broken | Reader::StoodStill);
         if goes_on || tunnel.is_some() { Persistence::KeepAlive } else { Persistence::Close }
     };

@@ -93,6 +93,23 @@ fn pipelined_requests_are_answered_in_their_order_and_their_bodies_do_not_run_in
     }
 }
 
+// RFC 9112 sections 9.3.2 and 9.6: what was sent before the end was sent to be answered.
+#[test]
+fn a_half_closed_client_has_all_its_pipelined_requests_answered() {
+    let bench = Bench::start();
+    for count in [2, 3, 50] {
+        bench.runner.take();
+        let mut wire = bench.connect();
+        wire.send(get("").repeat(count));
+        wire.half_close();
+        for number in 0..count {
+            assert_eq!(wire.answer("GET").map(|answer| answer.status), Ok(200), "{number} of {count}");
+        }
+        assert_eq!(wire.rest(), (Vec::new(), Ended::Closed));
+        assert_eq!(bench.runner.take().len(), count);
+    }
+}
+
 #[test]
 fn a_pipelined_request_that_is_malformed_is_refused_after_those_before_it_were_answered() {
     let bench = Bench::start();
