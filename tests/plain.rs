@@ -65,6 +65,21 @@ async fn the_plain_example_forwards_every_path_unchanged_over_both_versions_of_h
     }
 }
 
+/// The kernel counts who has a descriptor as soon as a process has two threads, for each system call on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_worker_is_the_only_thread_once_those_that_helped_it_have_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let lb = balancer(&directory, &[plain(show).await]);
+    call(lb.front(), "/").method(Method::GET).send().await.ok();
+    assert_eq!(metric(lb.admin(), "lb_calls_total", &["function=\"web\""]).await, 1.0);
+    eventually("one thread", async || {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", lb.pid())).unwrap().count();
+        (threads == 1).then_some(())
+    })
+    .await;
+    call(lb.front(), "/").method(Method::GET).send().await.ok();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn headers_pass_both_ways_but_for_those_of_the_connection_and_of_runpool() {
     let directory = tempfile::tempdir().unwrap();

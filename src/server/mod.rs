@@ -40,4 +40,4 @@ pub use passed::{PassedError, PassedSockets};
 pub use request_body::{BodyStoodStill, RequestBody, RequestBodyError};
 pub use server::{Draining, HalfClose, Refuse, Server};
 pub(crate) use watch::Watch;
-pub use workers::Workers;
+pub use workers::{Workers, become_only_worker};

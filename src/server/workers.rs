@@ -6,8 +6,9 @@
 use std::io;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -40,7 +41,7 @@ impl Workers {
         let (cut, work) = (CancellationToken::new(), Arc::new(work));
         let (mut through, mut ends) = (Vec::with_capacity(parts.len()), Vec::with_capacity(parts.len()));
         for part in parts {
-            let runtime = Builder::new_current_thread().enable_all().on_thread_park(together::pause).build()?;
+            let runtime = runtime()?;
             let ((is_through, work_over), (ended, end)) = (oneshot::channel(), oneshot::channel());
             let (cut, work) = (cut.clone(), Arc::clone(&work));
             let number = next_worker();
@@ -81,6 +82,24 @@ impl Workers {
             let _ = end.await;
         }
     }
+}
+
+/// Makes the current thread a worker, which has no others beside it and does everything. Returns the runtime that it is to drive; others may help out for a moment
+/// with what takes long.
+///
+/// # Errors
+/// The system gives no way to wait for sockets.
+pub fn become_only_worker() -> io::Result<Runtime> {
+    become_worker(next_worker());
+    runtime()
+}
+
+/// How long a thread stays that has helped out.
+const HELPER_STAYS: Duration = Duration::from_secs(1);
+
+/// The runtime of a worker.
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().thread_keep_alive(HELPER_STAYS).on_thread_park(together::pause).build()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::server::{self, Admitted, Exposure, PassedSockets, Sharing, Workers};
+use crate::telemetry::current_worker;
 
 /// A listener that serves. Dropping it closes the sockets and cuts every connection.
 #[derive(Debug)]
@@ -93,7 +94,7 @@ impl Bound {
         Ok(Listener { address, closing, serving: Serving::Task(task) })
     }
 
-    /// Serves each socket on a thread of its own, with what `serve` makes there.
+    /// Serves each socket on a thread of its own, with what `serve` makes there; a single one here, if this thread is a worker.
     ///
     /// # Errors
     /// The system gives no threads.
@@ -102,8 +103,11 @@ impl Bound {
         serve: impl Fn(TcpListener, CancellationToken) -> F + Send + Sync + 'static,
     ) -> anyhow::Result<Listener>
     where
-        F: Future<Output = ()> + 'static,
+        F: Future<Output = ()> + Send + 'static,
     {
+        if current_worker() != 0 && self.sockets.len() == 1 {
+            return self.serve(serve);
+        }
         let Self { address, sockets, .. } = self;
         let closing = CancellationToken::new();
         let parts = sockets.into_iter().map(|socket| (socket, closing.clone())).collect();

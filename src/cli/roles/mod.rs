@@ -38,7 +38,7 @@ use self::shutdown::Ending;
 use self::signals::{Signals, Wish, WishSource as _, Wishes};
 use super::arguments;
 use crate::config::{Config, Loaded, Sources};
-use crate::server::PassedSockets;
+use crate::server::{PassedSockets, become_only_worker};
 use crate::telemetry::logging::{self, LogControl};
 use crate::telemetry::metrics::Metrics;
 
@@ -72,7 +72,8 @@ struct Frame {
 enum Threads {
     /// On threads of one runtime, which share the work.
     Shared,
-    /// On workers of their own ([`crate::server::Workers`]); the runtime is for what is beside the calls.
+    /// On workers of their own ([`crate::server::Workers`]); the runtime is for what is beside the calls. One worker alone does both: the kernel looks a descriptor
+    /// up without counting who has it while a process has one thread, which is a hundredth of what a call costs, and on one processor nothing is gained by two.
     Workers,
 }
 
@@ -119,12 +120,14 @@ fn serve<S: Service>(frame: Frame, start: impl AsyncFnOnce(&Loaded, Ground) -> a
     })
 }
 
+/// The runtime of a role, which is to be driven by this thread.
 fn runtime(threads: Threads, config: &Config) -> std::io::Result<Runtime> {
     let threads = match threads {
         // Threads that share work find it by asking one another, and wake each other: one alone has nobody to ask.
         Threads::Shared if workers(config) == 1 => {
             return Builder::new_current_thread().enable_all().thread_name("runpool").build();
         }
+        Threads::Workers if workers(config) == 1 => return become_only_worker(),
         Threads::Shared => workers(config),
         Threads::Workers => 1,
     };
