@@ -6,7 +6,6 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -51,7 +50,7 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// Sends the answer, and reads what is left of the request. The head is written here and not in the future, which so is smaller by it.
 pub(super) fn send<'a, B>(
-    wire: &'a Arc<Wire>,
+    wire: &'a mut Wire,
     around: &'a Surroundings,
     answer: Response<B>,
     asked: Asked,
@@ -65,7 +64,7 @@ where
     let tunnel = head.extensions.remove::<Tunnel>();
     let length = length_of(&head, &body, &asked);
     let persistence = {
-        let mut inside = wire.lock();
+        let mut inside = wire.access();
         inside.answer_begins();
         // Nobody waits for the rest of a request that was too slow (RFC 9110 section 15.5.9).
         let is_too_slow = head.status == StatusCode::REQUEST_TIMEOUT && inside.reader() != Reader::Nobody;
@@ -116,7 +115,7 @@ where
         if sent.is_err() {
             if length == BodyLength::UntilClose {
                 // The end of the connection would pass for the end of the body.
-                wire.lock().stream.reset_at_end();
+                wire.access().stream.reset_at_end();
             }
             return Sent::Cut;
         }
@@ -128,7 +127,7 @@ where
         if persistence == Persistence::Close {
             return Sent::Whole(Persistence::Close);
         }
-        if wire.lock().reader() == Reader::Nobody {
+        if wire.access().reader() == Reader::Nobody {
             return Sent::Whole(Persistence::KeepAlive);
         }
         // On the heap, as it is rare and large.
@@ -182,7 +181,7 @@ struct Sending {
 impl Sending {
     /// Ready when all was written, or cannot be. The body goes with its last byte, before that is written: whatever happens at its end has happened when the client
     /// sees the end. Only that of a tunnel stays.
-    fn poll<B>(&mut self, wire: &Wire, mut body: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> Poll<Result<(), ()>>
+    fn poll<B>(&mut self, wire: &mut Wire, mut body: Pin<&mut Option<B>>, cx: &mut Context<'_>) -> Poll<Result<(), ()>>
     where
         B: Body<Data = Bytes>,
     {
@@ -208,7 +207,7 @@ impl Sending {
             }
             if self.is_flushed() {
                 self.is_flushing = true;
-                if !self.is_cut && ready!(wire.lock().poll_flush(cx)).is_err() {
+                if !self.is_cut && ready!(wire.access().poll_flush(cx)).is_err() {
                     return Poll::Ready(Err(()));
                 }
                 self.is_flushing = false;
@@ -219,7 +218,7 @@ impl Sending {
                 };
             }
             ready!(self.together.poll(cx));
-            match wire.lock().poll_write(cx, &mut self.out, &mut self.data) {
+            match wire.access().poll_write(cx, &mut self.out, &mut self.data) {
                 Poll::Ready(Ok(written)) => self.taken += written as u64,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
                 Poll::Pending => return Poll::Pending,
@@ -292,8 +291,8 @@ impl<'a> Patience<'a> {
     }
 
     /// Ready when the client is gone, or takes nothing.
-    fn poll_lost(&mut self, sending: &Sending, wire: &Wire, cx: &mut Context<'_>) -> Poll<()> {
-        let mut inside = wire.lock();
+    fn poll_lost(&mut self, sending: &Sending, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<()> {
+        let mut inside = wire.access();
         match inside.reader() {
             Reader::Abandoned => {
                 if inside.poll_rest(cx, &mut self.rest).is_ready() && inside.reader() == Reader::Abandoned {
@@ -324,10 +323,11 @@ impl<'a> Patience<'a> {
 }
 
 /// Waits until the request was read, by whoever reads it or for nothing. An error if the connection is of no more use.
-async fn finish_request(wire: &Wire) -> Result<(), ()> {
+async fn finish_request(wire: &mut Wire) -> Result<(), ()> {
     let mut rest = LONGEST_REST;
+    let is_read = matches!(wire.access().reader(), Reader::Body { .. });
     let finished = poll_fn(|cx| {
-        let mut inside = wire.lock();
+        let mut inside = wire.access();
         match inside.reader() {
             Reader::Nobody => Poll::Ready(Ok(())),
             Reader::NeverAsked | Reader::Broken | Reader::StoodStill => Poll::Ready(Err(())),
@@ -339,7 +339,7 @@ async fn finish_request(wire: &Wire) -> Result<(), ()> {
         }
     });
     // Somebody may read for as long as the call takes; the body's own limits hold there.
-    if matches!(wire.lock().reader(), Reader::Body { .. }) {
+    if is_read {
         return finished.await;
     }
     timeout(REST_LIMIT, finished).await.unwrap_or(Err(()))
@@ -347,18 +347,17 @@ async fn finish_request(wire: &Wire) -> Result<(), ()> {
 
 /// Closes our side, and reads what comes until the client has seen it: closed at once, a connection on which something is unread is reset, and the answer may be
 /// lost with it (RFC 9112 section 9.6).
-pub(super) async fn linger(wire: &Arc<Wire>) {
+pub(super) async fn linger(wire: &mut Wire) {
     let is_clean = {
-        let inside = wire.lock();
+        let inside = wire.access();
         inside.reader() == Reader::Nobody && inside.read.is_empty()
     };
-    let mut io = WireIo(Arc::clone(wire));
-    if io.shutdown().await.is_err() || wire.lock().is_read_closed {
+    if WireIo(&mut *wire).shutdown().await.is_err() || wire.access().is_read_closed {
         return;
     }
     let time = if is_clean { LINGER / 4 } else { LINGER };
     let reading = poll_fn(|cx| {
-        let mut inside = wire.lock();
+        let mut inside = wire.access();
         let mut read = 0_u64;
         loop {
             inside.read.clear();
@@ -376,9 +375,9 @@ pub(super) async fn linger(wire: &Arc<Wire>) {
 }
 
 /// Passes bytes both ways until both sides are closed.
-async fn join(wire: &Arc<Wire>, end: TunnelEnd) {
+async fn join(wire: &mut Wire, end: TunnelEnd) {
     let TunnelEnd { mut io, unread, held } = end;
-    let mut client = WireIo(Arc::clone(wire));
+    let mut client = WireIo(wire);
     let joined = async {
         client.write_all(&unread).await?;
         copy_bidirectional(&mut client, &mut io).await

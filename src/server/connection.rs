@@ -74,22 +74,21 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let wire = Wire::new(stream, BytesMut::new());
+    let mut wire = Wire::new(stream, BytesMut::new());
     let limits = &around.rules.limits;
     let began = Instant::now();
     let mut watch = Watch::new(began, limits.shortest_time());
     // hyper's own limits begin when it knows which version of HTTP is spoken: a connection that says nothing would keep its place for ever.
     watch.set(began + limits.header_timeout);
     async move {
-        match what_comes_first(&wire, &around, &mut watch).await {
+        match what_comes_first(&mut wire, &around, &mut watch).await {
             First::Nothing => {}
-            First::Slow => Box::pin(refuse(&wire, &around, HEAD_TOO_SLOW, &mut watch)).await,
-            First::Http1 => serve_http1(&wire, &around, &service, &mut watch).await,
+            First::Slow => Box::pin(refuse(&mut wire, &around, HEAD_TOO_SLOW, &mut watch)).await,
+            First::Http1 => serve_http1(&mut wire, &around, &service, &mut watch).await,
             First::Http2 => {
                 drop(watch);
-                // Nobody else has begun to share it.
-                if let Some(wire) = Arc::into_inner(wire) {
-                    let (stream, read) = wire.into_parts();
+                // There was no body yet to share them with.
+                if let Some((stream, read)) = wire.into_parts() {
                     Box::pin(http2::serve(stream, read.freeze(), around, service)).await;
                 }
             }
@@ -98,12 +97,12 @@ where
     }
 }
 
-async fn what_comes_first(wire: &Wire, around: &Surroundings, watch: &mut Watch) -> First {
+async fn what_comes_first(wire: &mut Wire, around: &Surroundings, watch: &mut Watch) -> First {
     let limit = around.rules.limits.header_timeout;
     let sooner = Instant::now() + limit.min(FIRST_REQUEST);
     let mut closing = pin!(around.closing.told());
     poll_fn(|cx| {
-        let mut inside = wire.lock();
+        let mut inside = wire.access();
         loop {
             let read = &inside.read[..];
             if read.len() >= PREFACE.len() && read.starts_with(PREFACE) {
@@ -140,7 +139,7 @@ async fn in_turns<E: Future>(mut exchange: Pin<Box<E>>) -> E::Output {
 }
 
 /// Exchanges requests for answers until one side has enough.
-async fn serve_http1<S, B>(wire: &Arc<Wire>, around: &Surroundings, service: &S, watch: &mut Watch)
+async fn serve_http1<S, B>(wire: &mut Wire, around: &Surroundings, service: &S, watch: &mut Watch)
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes>,
@@ -156,7 +155,7 @@ where
             After::Refuse(malformed) => return Box::pin(refuse(wire, around, *malformed, watch)).await,
         }
         let has_more = poll_fn(|cx| {
-            let mut inside = wire.lock();
+            let mut inside = wire.access();
             inside.let_go_of_memory();
             if !inside.read.is_empty() {
                 return Poll::Ready(true);

@@ -7,7 +7,6 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,7 +22,7 @@ use super::connection::Surroundings;
 use super::request_body::RequestBody;
 use super::server::HalfClose;
 use super::watch::Watch;
-use super::wire::{Inside, Reader, StreamedBody, Wire};
+use super::wire::{Inside, Reader, Wire};
 use crate::http1::{HEAD_TOO_SLOW, MalformedHead, Persistence, ReceivedRequest, go_on_parsing_request};
 use crate::telemetry::turn;
 
@@ -54,12 +53,13 @@ const ASK_AFTER: Duration = Duration::from_secs(1);
 const ASKED_FOR: Duration = Duration::from_millis(100);
 
 /// Reads a request, has it answered, and sends the answer. Dropping the future cuts the connection.
-pub(super) async fn exchange<S, B>(wire: &Arc<Wire>, around: &Surroundings, service: &S, watch: &mut Watch) -> After
+pub(super) async fn exchange<S, B>(wire: &mut Wire, around: &Surroundings, service: &S, watch: &mut Watch) -> After
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    wire.take_back();
     let now = turn::now();
     let limits = &around.rules.limits;
     watch.set(now + limits.header_timeout);
@@ -75,7 +75,7 @@ where
         let mut client = Client::new(around, &asked, watch);
         let answered = poll_fn(|cx| match answering.as_mut().poll(cx) {
             Poll::Ready(Ok(answer)) => Poll::Ready(Some(answer)),
-            Poll::Pending => client.poll_gone(&mut wire.lock(), cx).map(|()| None),
+            Poll::Pending => client.poll_gone(&mut wire.access(), cx).map(|()| None),
         });
         match answered.await {
             Some(answer) => send(wire, around, answer, asked, watch),
@@ -96,11 +96,11 @@ where
 }
 
 /// The request with what there is of its body.
-fn begin(wire: &Arc<Wire>, received: ReceivedRequest, until: Instant) -> (Asked, Request<RequestBody>) {
+fn begin(wire: &mut Wire, received: ReceivedRequest, until: Instant) -> (Asked, Request<RequestBody>) {
     let ReceivedRequest { request, length, persistence, is_waiting_for_continue } = received;
     let asked = Asked { version: request.version(), is_head: *request.method() == Method::HEAD, persistence, until };
-    let whole = wire.lock().begin_body(length, is_waiting_for_continue);
-    let body = whole.map_or_else(|| RequestBody::streamed(StreamedBody::new(Arc::clone(wire), length)), RequestBody::whole);
+    let whole = wire.access().begin_body(length, is_waiting_for_continue);
+    let body = whole.map_or_else(|| RequestBody::streamed(wire.streamed_body(length)), RequestBody::whole);
     (asked, request.map(|()| body))
 }
 
@@ -111,10 +111,10 @@ enum Head {
     Gone,
 }
 
-async fn read_head(wire: &Wire, around: &Surroundings, watch: &mut Watch) -> Head {
+async fn read_head(wire: &mut Wire, around: &Surroundings, watch: &mut Watch) -> Head {
     let mut looked = 0;
     poll_fn(|cx| {
-        let mut inside = wire.lock();
+        let mut inside = wire.access();
         loop {
             match go_on_parsing_request(&mut inside.read, &around.rules.head, &mut looked) {
                 Ok(Some(received)) => return Poll::Ready(Head::Received(received)),
@@ -132,7 +132,7 @@ async fn read_head(wire: &Wire, around: &Surroundings, watch: &mut Watch) -> Hea
 }
 
 /// Answers a head that cannot be taken. What follows it cannot be told apart, so that the connection ends.
-pub(super) async fn refuse(wire: &Arc<Wire>, around: &Surroundings, malformed: MalformedHead, watch: &mut Watch) {
+pub(super) async fn refuse(wire: &mut Wire, around: &Surroundings, malformed: MalformedHead, watch: &mut Watch) {
     let answer = (around.rules.refuse)(around.peer.clone(), &malformed).map(Full::new);
     let until = Instant::now() + around.rules.limits.write_timeout;
     let asked = Asked { version: Version::HTTP_11, is_head: false, persistence: Persistence::Close, until };

@@ -1,9 +1,12 @@
-//! One HTTP/1.1 connection's bytes, shared by the task that serves it and by the body of the request that is being read.
+//! One HTTP/1.1 connection's bytes, for the task that serves it, and for the body of the request while that is read as it comes.
+//!
+//! Until there is such a body nobody else has them, and nothing has to be locked: a call that comes whole is read and answered without.
 //!
 //! No buffer is held while nothing was read: reading goes through memory of the thread, and what came is copied to memory of its own size. An idle connection so
 //! costs its socket and its task.
 
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -18,11 +21,25 @@ use crate::http1::{BodyDecoder, BodyLength, BodySyntaxError, Decoded, remove_for
 use crate::telemetry::current_worker;
 use crate::tls::{SCRATCH, Stream};
 
-/// The connection's bytes.
+/// The connection's bytes, in the hands of its task.
 #[derive(Debug)]
-pub(super) struct Wire {
-    /// Protects the rest; held for one step of reading or writing, never across an await.
-    inside: Mutex<Inside>,
+pub(super) struct Wire(Held);
+
+#[derive(Debug)]
+enum Held {
+    Alone(Inside),
+    WithBody(Shared),
+    /// For no longer than it takes to be one of the others.
+    Moving,
+}
+
+/// Protects what is inside; held for one step of reading or writing, never across an await.
+type Shared = Arc<Mutex<Inside>>;
+
+/// The one who may read and write now.
+pub(super) enum Access<'a> {
+    Alone(&'a mut Inside),
+    Locked(MutexGuard<'a, Inside>),
 }
 
 #[derive(Debug)]
@@ -72,7 +89,7 @@ const READ_AHEAD: usize = 64 * 1024;
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Wire {
-    pub(super) fn new(stream: Stream, read: BytesMut) -> Arc<Self> {
+    pub(super) fn new(stream: Stream, read: BytesMut) -> Self {
         let inside = Inside {
             stream,
             read,
@@ -84,17 +101,68 @@ impl Wire {
             is_read_closed: false,
             will_wake: false,
         };
-        Arc::new(Self { inside: Mutex::new(inside) })
+        Self(Held::Alone(inside))
     }
 
-    /// The stream, and what was read of it and not taken.
-    pub(super) fn into_parts(self) -> (Stream, BytesMut) {
-        let inside = self.inside.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (inside.stream, inside.read)
+    /// The stream, and what was read of it and not taken; `None` if a body has them too.
+    pub(super) fn into_parts(mut self) -> Option<(Stream, BytesMut)> {
+        self.take_back();
+        if let Held::Alone(inside) = self.0 { Some((inside.stream, inside.read)) } else { None }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn access(&mut self) -> Access<'_> {
+        match &mut self.0 {
+            Held::Alone(inside) => Access::Alone(inside),
+            Held::WithBody(shared) => Access::Locked(lock(shared)),
+            Held::Moving => unreachable!("nobody looks meanwhile"),
+        }
+    }
+
+    /// A body of this length, which is read as it comes.
+    pub(super) fn streamed_body(&mut self, length: BodyLength) -> StreamedBody {
+        let shared = match std::mem::replace(&mut self.0, Held::Moving) {
+            Held::Alone(inside) => Arc::new(Mutex::new(inside)),
+            Held::WithBody(shared) => shared,
+            Held::Moving => unreachable!("nobody looks meanwhile"),
+        };
+        self.0 = Held::WithBody(Arc::clone(&shared));
+        StreamedBody { wire: shared, length, has_ended: false }
+    }
+
+    /// No longer shares with a body that has gone.
+    pub(super) fn take_back(&mut self) {
+        if let Held::WithBody(_) = &self.0
+            && let Held::WithBody(shared) = std::mem::replace(&mut self.0, Held::Moving)
+        {
+            self.0 = match Arc::try_unwrap(shared) {
+                Ok(inside) => Held::Alone(inside.into_inner().unwrap_or_else(PoisonError::into_inner)),
+                Err(shared) => Held::WithBody(shared),
+            };
+        }
+    }
+}
+
+fn lock(shared: &Shared) -> MutexGuard<'_, Inside> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Deref for Access<'_> {
+    type Target = Inside;
+
+    fn deref(&self) -> &Inside {
+        match self {
+            Self::Alone(inside) => inside,
+            Self::Locked(inside) => inside,
+        }
+    }
+}
+
+impl DerefMut for Access<'_> {
+    fn deref_mut(&mut self) -> &mut Inside {
+        match self {
+            Self::Alone(inside) => inside,
+            Self::Locked(inside) => inside,
+        }
     }
 }
 
@@ -358,21 +426,17 @@ pub(super) enum BodyReadError {
 /// A body that is read as it comes. Dropped before its end, it leaves the rest to its connection.
 #[derive(Debug)]
 pub(super) struct StreamedBody {
-    wire: Arc<Wire>,
+    wire: Shared,
     length: BodyLength,
     has_ended: bool,
 }
 
 impl StreamedBody {
-    pub(super) const fn new(wire: Arc<Wire>, length: BodyLength) -> Self {
-        Self { wire, length, has_ended: false }
-    }
-
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyReadError>>> {
         if self.has_ended {
             return Poll::Ready(None);
         }
-        let mut inside = self.wire.lock();
+        let mut inside = lock(&self.wire);
         let frame = ready!(inside.poll_frame(cx));
         self.has_ended = inside.reader == Reader::Nobody || !matches!(frame, Some(Ok(_)));
         if self.has_ended
@@ -392,7 +456,7 @@ impl StreamedBody {
         if self.has_ended {
             return Some(0);
         }
-        matches!(self.length, BodyLength::Known(_)).then(|| self.wire.lock().decoder.left().0)
+        matches!(self.length, BodyLength::Known(_)).then(|| lock(&self.wire).decoder.left().0)
     }
 }
 
@@ -401,7 +465,7 @@ impl Drop for StreamedBody {
         if self.has_ended {
             return;
         }
-        let mut inside = self.wire.lock();
+        let mut inside = lock(&self.wire);
         if let Reader::Body { is_waited_for } = inside.reader {
             inside.reader = if is_waited_for { Reader::NeverAsked } else { Reader::Abandoned };
             if let Some(connection) = inside.connection.take() {
@@ -412,11 +476,11 @@ impl Drop for StreamedBody {
 }
 
 /// The connection as bytes, when HTTP is over.
-pub(super) struct WireIo(pub(super) Arc<Wire>);
+pub(super) struct WireIo<'a>(pub(super) &'a mut Wire);
 
-impl AsyncRead for WireIo {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let mut inside = self.0.lock();
+impl AsyncRead for WireIo<'_> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut inside = self.0.access();
         if inside.read.is_empty() {
             return Pin::new(&mut inside.stream).poll_read(cx, buffer);
         }
@@ -426,17 +490,17 @@ impl AsyncRead for WireIo {
     }
 }
 
-impl AsyncWrite for WireIo {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0.lock().stream).poll_write(cx, bytes)
+impl AsyncWrite for WireIo<'_> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0.access().stream).poll_write(cx, bytes)
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.lock().stream).poll_flush(cx)
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.access().stream).poll_flush(cx)
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0.lock().stream).poll_shutdown(cx)
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0.access().stream).poll_shutdown(cx)
     }
 }
 
@@ -452,14 +516,14 @@ mod tests {
     use tokio::task::coop::consume_budget;
 
     /// A connection of which exactly as much was read as fits in at once: the runtime believes that there is more.
-    async fn drained() -> (TcpStream, Arc<Wire>) {
+    async fn drained() -> (TcpStream, Wire) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
         let (mut client, server) = (client.unwrap(), accepted.unwrap().0);
         client.write_all(&[b'x'; SCRATCH]).await.unwrap();
         while server.peek(&mut [0; SCRATCH]).await.unwrap() < SCRATCH {}
-        let wire = Wire::new(Stream::Tcp(server), BytesMut::new());
-        assert_eq!(poll_fn(|cx| wire.lock().poll_fill(cx)).await.unwrap(), SCRATCH);
+        let mut wire = Wire::new(Stream::Tcp(server), BytesMut::new());
+        assert_eq!(poll_fn(|cx| wire.access().poll_fill(cx)).await.unwrap(), SCRATCH);
         (client, wire)
     }
 
@@ -471,7 +535,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 for used in 0..=130 {
-                    let (mut client, wire) = drained().await;
+                    let (mut client, mut wire) = drained().await;
                     let (told, asked_twice) = tokio::sync::oneshot::channel();
                     let (mut told, mut is_first) = (Some(told), true);
                     let reading = tokio::spawn(poll_fn(move |cx| {
@@ -480,9 +544,9 @@ mod tests {
                                 let _ = pin!(consume_budget()).poll(cx);
                             }
                             cx.waker().wake_by_ref();
-                            return wire.lock().poll_fill(cx);
+                            return wire.access().poll_fill(cx);
                         }
-                        let read = wire.lock().poll_fill(cx);
+                        let read = wire.access().poll_fill(cx);
                         if let Some(told) = told.take() {
                             told.send(()).unwrap();
                         }
