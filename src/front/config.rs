@@ -132,7 +132,7 @@ pub struct AdminConfig {
     /// Runners that the pool must have before `/readyz` says ready.
     pub ready_runners: usize,
     /// Calls of which the balancer remembers why they went where they went, for `runpool explain`: so many of the last that went at once to the first runner and
-    /// were answered, and as many of the last others; 0 is none. Some hundred bytes each, which a call finds cold if they are many.
+    /// were answered, and as many of the last others; 0 is none. Of the former, one each millisecond and worker while they come faster. Some hundred bytes each.
     pub explained_calls: usize,
 }
 

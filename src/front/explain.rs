@@ -2,19 +2,22 @@
 //!
 //! The last calls are kept in rings of slots that are made once; a call writes one slot, under a lock of its own, and who looks for a call goes
 //! through all of them. A call that went at once where it should is soon pushed out by the next of its kind, the others stay longer, in a ring of their own: they are
-//! the ones that somebody asks for. The rings are short, since each call's slot is memory that nobody has touched for as long as it was in the ring: with one of thousands,
-//! a call pays more for that than for being placed.
+//! the ones that somebody asks for. Each call's slot is memory that nobody has touched for as long as it was in the ring, and to say why it went where it went costs as much as
+//! to decide that. So of calls that go smoothly, and come so fast that they would push each other out before anybody could ask, only some are remembered.
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http::HeaderValue;
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::model::{CallId, Function, Outcome, RunnerId};
-use crate::placement::{Account, Crowd, Report, StartKind};
+use crate::placement::{Account, Accounts, Crowd, Report, StartKind};
 
 /// What is remembered of the last calls. Cheap to clone; off by default.
 #[derive(Clone, Debug, Default)]
@@ -159,25 +162,76 @@ impl ExplainedCalls {
             })
     }
 
+    /// Whether the next call is to be remembered even if it goes smoothly, for which it needs an account. Each worker lets as many such calls follow each other as the ring
+    /// has slots, and one each millisecond after that.
+    pub(super) fn wants_next(&self, now: Instant) -> bool {
+        self.rings.as_ref().is_some_and(|rings| {
+            let mut allowance = ALLOWANCE.get();
+            let is_wanted = allowance.take(now, rings.smooth.slots.len());
+            ALLOWANCE.set(allowance);
+            is_wanted
+        })
+    }
+
     /// Whether a call is remembered at all.
     pub const fn is_on(&self) -> bool {
         self.rings.is_some()
     }
 
-    /// Remembers a call, with the account that its report has, which is taken.
+    /// Remembers a call, with the account that its report has, which is taken; one that went smoothly only if it was to have an account.
     pub(super) fn remember(
         &self,
         call_id: CallId,
         function: Option<&Arc<Function>>,
         outcome: Outcome,
         placer: &'static str,
+        accounts: Accounts,
         report: &mut Report,
     ) {
         let Some(rings) = &self.rings else { return };
-        let ring = if went_smoothly(outcome, report) { &rings.smooth } else { &rings.other };
+        let ring = match (went_smoothly(outcome, report), accounts) {
+            (true, Accounts::All) => &rings.smooth,
+            (true, Accounts::Unusual) => return,
+            (false, _) => &rings.other,
+        };
         let account = report.account.take();
         let facts = Facts { account, ..Facts::from(&*report) };
         ring.put(Explained { call_id, function: function.cloned(), outcome, placer, facts });
+    }
+}
+
+/// How often a call that went smoothly is remembered while such calls come faster.
+const EVERY: Duration = Duration::from_millis(1);
+
+thread_local! {
+    static ALLOWANCE: Cell<Allowance> = const { Cell::new(Allowance { left: 0, grown: None }) };
+}
+
+/// How many more calls that go smoothly this thread may have remembered.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    left: usize,
+    /// When it had all of `left`; never at first.
+    grown: Option<Instant>,
+}
+
+impl Allowance {
+    /// Takes one, if any is left; there are never more than `most`.
+    fn take(&mut self, now: Instant, most: usize) -> bool {
+        match self.grown {
+            Some(grown) => {
+                let since = now.saturating_duration_since(grown);
+                if since >= EVERY {
+                    let more = usize::try_from(since.as_nanos() / EVERY.as_nanos()).unwrap_or(usize::MAX);
+                    self.left = self.left.saturating_add(more).min(most);
+                    self.grown = Some(now);
+                }
+            }
+            None => *self = Self { left: most, grown: Some(now) },
+        }
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or(0);
+        left.is_some()
     }
 }
 
@@ -289,20 +343,38 @@ mod tests {
         let calls = ExplainedCalls::new(2);
         let smooth = Report { attempts: 1, ..Report::default() };
         let refused = Report { attempts: 7, ..Report::default() };
-        calls.remember(id(9), None, Outcome::Ok, "ch", &mut refused.clone());
+        calls.remember(id(9), None, Outcome::Ok, "ch", Accounts::All, &mut refused.clone());
         for number in 1..=3 {
-            calls.remember(id(number), None, Outcome::Ok, "ch", &mut smooth.clone());
+            calls.remember(id(number), None, Outcome::Ok, "ch", Accounts::All, &mut smooth.clone());
         }
         assert_eq!(calls.find(id(1)), None);
         assert_eq!(calls.find(id(3)).map(|found| found.attempts), Some(1));
         assert_eq!(calls.find(id(9)).map(|found| found.attempts), Some(7), "not pushed out by calls that went smoothly");
         for number in 10..=11 {
-            calls.remember(id(number), None, Outcome::RunnerReset, "ch", &mut smooth.clone());
+            calls.remember(id(number), None, Outcome::RunnerReset, "ch", Accounts::All, &mut smooth.clone());
         }
         assert_eq!((calls.find(id(9)), calls.find(id(3)).is_some()), (None, true));
         let off = ExplainedCalls::new(0);
-        off.remember(id(1), None, Outcome::Ok, "ch", &mut Report::default());
+        off.remember(id(1), None, Outcome::Ok, "ch", Accounts::All, &mut Report::default());
         assert!(off.find(id(1)).is_none() && !off.is_on());
+    }
+
+    #[test]
+    fn of_calls_that_follow_each_other_faster_than_anybody_asks_only_some_are_remembered() {
+        std::thread::spawn(|| {
+            let (calls, began) = (ExplainedCalls::new(3), Instant::now());
+            let wanted = |after: Duration| (0..9).filter(|_| calls.wants_next(began + after)).count();
+            assert_eq!([0, 0, 1, 1, 3, 100].map(|millis| wanted(Duration::from_millis(millis))), [3, 0, 1, 0, 2, 3]);
+            assert!(!ExplainedCalls::new(0).wants_next(began + Duration::from_secs(1)));
+        })
+        .join()
+        .unwrap();
+        let calls = ExplainedCalls::new(1);
+        let mut smooth = Report { attempts: 1, ..Report::default() };
+        calls.remember(id(1), None, Outcome::Ok, "ch", Accounts::Unusual, &mut smooth);
+        assert!(calls.find(id(1)).is_none());
+        calls.remember(id(2), None, Outcome::RunnerReset, "ch", Accounts::Unusual, &mut smooth);
+        assert!(calls.find(id(2)).is_some(), "it did not go smoothly");
     }
 
     #[test]

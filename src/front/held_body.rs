@@ -41,9 +41,18 @@ impl From<BodyError> for HoldError {
     }
 }
 
-/// What happened to a body that streams, seen from the side of the client.
+/// What came of a body, and how that went, seen from the side of the client.
 #[derive(Debug, Default)]
 pub(super) struct Upload {
+    /// Bytes that came with the head.
+    at_once: u64,
+    /// What came after that, if anything was to.
+    progress: Option<Arc<Progress>>,
+}
+
+/// What happens to a body while it comes.
+#[derive(Debug, Default)]
+struct Progress {
     /// Bytes that came in.
     received: AtomicU64,
     fate: AtomicU8,
@@ -79,12 +88,13 @@ impl Fate {
 }
 
 impl Upload {
+    /// Bytes that came in.
     pub(super) fn received(&self) -> u64 {
-        self.received.load(Ordering::Relaxed)
+        self.at_once + self.progress.as_ref().map_or(0, |progress| progress.received.load(Ordering::Relaxed))
     }
 
     pub(super) fn fate(&self) -> Fate {
-        match self.fate.load(Ordering::Acquire) {
+        match self.progress.as_ref().map_or(0, |progress| progress.fate.load(Ordering::Acquire)) {
             0 => Fate::Fine,
             1 => Fate::TooLarge,
             2 => Fate::Broken,
@@ -93,6 +103,12 @@ impl Upload {
         }
     }
 
+    fn progress(&mut self) -> &Arc<Progress> {
+        self.progress.get_or_insert_default()
+    }
+}
+
+impl Progress {
     fn set_fate(&self, fate: Fate) {
         let fate = match fate {
             Fate::Fine => 0,
@@ -135,7 +151,7 @@ pub(super) fn held_size<B: Body>(body: &B, talk: Talk, config: &FrontConfig) -> 
 /// Takes the body of a call: reads a small one to its end, and the beginning of one of unknown length. A body that is announced as
 /// longer than `config.held_body` is not touched, so that `100 Continue` is sent only when a runner took the call; nor is one of unknown length whose
 /// client may wait for an answer to its beginning.
-pub(super) async fn hold<B>(body: B, talk: Talk, config: &FrontConfig, upload: &Arc<Upload>) -> Result<CallBody, HoldError>
+pub(super) async fn hold<B>(body: B, talk: Talk, config: &FrontConfig, upload: &mut Upload) -> Result<CallBody, HoldError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -149,33 +165,16 @@ where
     if announced.exact() == Some(0) && body.is_end_stream() {
         return Ok(CallBody::empty());
     }
-    // On the heap, as most have ended here or end with their first frame.
-    Box::pin(hold_arriving(body, announced, talk, config, upload)).await
-}
-
-/// A body that is not known to be empty.
-async fn hold_arriving<B>(
-    body: B,
-    announced: SizeHint,
-    talk: Talk,
-    config: &FrontConfig,
-    upload: &Arc<Upload>,
-) -> Result<CallBody, HoldError>
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let (held, limit) = (config.held_body.bytes(), config.max_body.bytes());
     let mut body = Box::pin(body);
     let mut frames = VecDeque::new();
     if let Some(length) = announced.exact()
-        && length <= held
+        && length <= config.held_body.bytes()
     {
         // Nearly always it came with the head, and nothing has to be waited for.
         match std::future::poll_fn(|cx| Poll::Ready(body.as_mut().poll_frame(cx))).await {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(whole) if whole.len() as u64 == length => {
-                    upload.received.fetch_add(length, Ordering::Relaxed);
+                    upload.at_once = length;
                     return Ok(CallBody::Held(whole));
                 }
                 Ok(part) => frames.push_back(Frame::data(part)),
@@ -183,17 +182,34 @@ where
             },
             Poll::Ready(Some(Err(error))) => {
                 let error = BodyError::connection(error);
-                upload.set_fate(Fate::of(&error));
+                upload.progress().set_fate(Fate::of(&error));
                 return Err(error.into());
             }
             Poll::Ready(None) | Poll::Pending => {}
         }
     }
+    // On the heap, as it is rare and large.
+    Box::pin(hold_arriving(Resumed { frames, rest: body }, announced, talk, config, upload)).await
+}
+
+/// A body of which more is to come.
+async fn hold_arriving<B>(
+    body: Resumed<B>,
+    announced: SizeHint,
+    talk: Talk,
+    config: &FrontConfig,
+    upload: &mut Upload,
+) -> Result<CallBody, HoldError>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let (held, limit) = (config.held_body.bytes(), config.max_body.bytes());
     let mut body = Box::pin(Bounded {
-        inner: Resumed { frames, rest: Box::pin(body.map_err(BodyError::connection)) }.boxed_unsync(),
+        inner: body.map_err(BodyError::connection).boxed_unsync(),
         left: limit,
         limit,
-        upload: Arc::clone(upload),
+        progress: Arc::clone(upload.progress()),
     });
     let is_conversation = talk == Talk::AtOnce && announced.exact().is_none();
     if announced.lower() > held || is_conversation {
@@ -251,12 +267,12 @@ where
     }))
 }
 
-/// A body that ends with an error when it is longer than allowed, and tells its [`Upload`].
+/// A body that ends with an error when it is longer than allowed, and tells its [`Progress`].
 struct Bounded {
     inner: crate::runner::StreamingBody,
     left: u64,
     limit: u64,
-    upload: Arc<Upload>,
+    progress: Arc<Progress>,
 }
 
 impl Body for Bounded {
@@ -270,16 +286,16 @@ impl Body for Bounded {
             Poll::Ready(Some(Ok(frame))) => {
                 clean_trailers(frame);
                 let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.upload.received.fetch_add(length, Ordering::Relaxed);
+                this.progress.received.fetch_add(length, Ordering::Relaxed);
                 match this.left.checked_sub(length) {
                     Some(left) => this.left = left,
                     None => {
-                        this.upload.set_fate(Fate::TooLarge);
+                        this.progress.set_fate(Fate::TooLarge);
                         return Poll::Ready(Some(Err(BodyError::TooLarge { limit: this.limit })));
                     }
                 }
             }
-            Poll::Ready(Some(Err(error))) => this.upload.set_fate(Fate::of(error)),
+            Poll::Ready(Some(Err(error))) => this.progress.set_fate(Fate::of(error)),
             Poll::Ready(None) | Poll::Pending => {}
         }
         polled
@@ -300,11 +316,11 @@ struct Resumed<B> {
     rest: Pin<Box<B>>,
 }
 
-impl<B: Body<Data = Bytes, Error = BodyError>> Body for Resumed<B> {
+impl<B: Body<Data = Bytes>> Body for Resumed<B> {
     type Data = Bytes;
-    type Error = BodyError;
+    type Error = B::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let this = self.get_mut();
         match this.frames.pop_front() {
             Some(frame) => Poll::Ready(Some(Ok(frame))),
@@ -349,16 +365,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_small_body_is_held_whole_and_can_be_replayed() {
-        let upload = Arc::new(Upload::default());
-        let body = hold(chunks(&["ab", "c", "def"]), Talk::InTurn, &config(6, 10), &upload).await.unwrap();
+        let mut upload = Upload::default();
+        let body = hold(chunks(&["ab", "c", "def"]), Talk::InTurn, &config(6, 10), &mut upload).await.unwrap();
         assert!(matches!(&body, CallBody::Held(bytes) if bytes == "abcdef"));
         assert_eq!(upload.received(), 6);
     }
 
     #[tokio::test]
     async fn a_longer_body_streams_with_every_byte_in_its_place() {
-        let upload = Arc::new(Upload::default());
-        let body = hold(chunks(&["ab", "c", "def", "g"]), Talk::InTurn, &config(3, 10), &upload).await.unwrap();
+        let mut upload = Upload::default();
+        let body = hold(chunks(&["ab", "c", "def", "g"]), Talk::InTurn, &config(3, 10), &mut upload).await.unwrap();
         assert!(matches!(body, CallBody::Streaming(_)));
         assert_eq!(upload.received(), 6, "only what was needed to know was read");
         assert_eq!(read(body).await.unwrap(), "abcdefg");
@@ -367,8 +383,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_announced_as_long_is_not_read_before_a_runner_took_the_call() {
-        let upload = Arc::new(Upload::default());
-        let body = hold(Full::new(Bytes::from_static(b"abcdef")), Talk::InTurn, &config(3, 10), &upload).await.unwrap();
+        let mut upload = Upload::default();
+        let body = hold(Full::new(Bytes::from_static(b"abcdef")), Talk::InTurn, &config(3, 10), &mut upload).await.unwrap();
         assert_eq!((upload.received(), body.length()), (0, Some(6)));
     }
 
@@ -378,25 +394,26 @@ mod tests {
         assert_eq!(Talk::of(&headers), Talk::InTurn);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc+proto"));
         let talk = Talk::of(&headers);
-        let upload = Arc::new(Upload::default());
-        let body = hold(chunks(&["ab", "c"]), talk, &config(6, 10), &upload).await.unwrap();
+        let mut upload = Upload::default();
+        let body = hold(chunks(&["ab", "c"]), talk, &config(6, 10), &mut upload).await.unwrap();
         assert_eq!(upload.received(), 0);
         assert_eq!(read(body).await.unwrap(), "abc");
         // One whose length is known has nothing to wait for.
-        let body = hold(Full::new(Bytes::from_static(b"abc")), talk, &config(6, 10), &upload).await.unwrap();
+        let body = hold(Full::new(Bytes::from_static(b"abc")), talk, &config(6, 10), &mut upload).await.unwrap();
         assert!(matches!(body, CallBody::Held(_)));
     }
 
     #[tokio::test]
     async fn a_body_longer_than_allowed_is_refused_by_its_announcement_and_while_it_streams() {
-        let upload = Arc::new(Upload::default());
-        let announced = hold(Full::new(Bytes::from_static(b"abcdef")), Talk::InTurn, &config(3, 5), &upload).await.unwrap_err();
+        let mut upload = Upload::default();
+        let announced =
+            hold(Full::new(Bytes::from_static(b"abcdef")), Talk::InTurn, &config(3, 5), &mut upload).await.unwrap_err();
         assert_eq!(announced.to_string(), "the body is longer than the 5 bytes allowed");
-        let held = hold(chunks(&["abc", "def"]), Talk::InTurn, &config(10, 5), &upload).await.unwrap_err();
+        let held = hold(chunks(&["abc", "def"]), Talk::InTurn, &config(10, 5), &mut upload).await.unwrap_err();
         assert_eq!(held.to_string(), "the body is longer than the 5 bytes allowed");
 
-        let upload = Arc::new(Upload::default());
-        let streaming = hold(chunks(&["abcd", "ef"]), Talk::InTurn, &config(3, 5), &upload).await.unwrap();
+        let mut upload = Upload::default();
+        let streaming = hold(chunks(&["abcd", "ef"]), Talk::InTurn, &config(3, 5), &mut upload).await.unwrap();
         assert!(read(streaming).await.is_err());
         assert_eq!(upload.fate(), Fate::TooLarge);
     }
@@ -404,9 +421,10 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_breaks_off_is_the_clients_doing() {
         let frames = vec![Ok(Frame::data(Bytes::from_static(b"ab"))), Err(std::io::Error::other("gone"))];
-        let upload = Arc::new(Upload::default());
-        let error =
-            hold(StreamBody::new(futures_util::stream::iter(frames)), Talk::InTurn, &config(9, 9), &upload).await.unwrap_err();
+        let mut upload = Upload::default();
+        let error = hold(StreamBody::new(futures_util::stream::iter(frames)), Talk::InTurn, &config(9, 9), &mut upload)
+            .await
+            .unwrap_err();
         assert!(matches!(error, HoldError::Broken(_)));
         assert_eq!(upload.fate(), Fate::Broken);
     }
@@ -414,7 +432,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_does_not_arrive_is_given_up() {
         let never = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
-        let error = hold(never, Talk::InTurn, &config(9, 9), &Arc::new(Upload::default())).await.unwrap_err();
+        let error = hold(never, Talk::InTurn, &config(9, 9), &mut Upload::default()).await.unwrap_err();
         assert_eq!(error.to_string(), "the body did not arrive within 1m");
     }
 }

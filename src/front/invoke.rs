@@ -26,11 +26,11 @@ use super::guard::Denied;
 use super::held_body::{Fate, HoldError, Talk, held_size, hold};
 use super::identity::{id_value, new_call_id, request_id};
 use super::places::Places;
-use super::record::{FrontTelemetry, Record};
+use super::record::{Books, FrontTelemetry, Record};
 use crate::executions::Executions;
 use crate::http1::MalformedHead;
 use crate::model::{Call, CallHead, CallKind, Outcome, TraceContext, boxed};
-use crate::placement::{GaveUp, NotPlaced, PlacedResult, Placement};
+use crate::placement::{Accounts, GaveUp, NotPlaced, PlacedResult, Placement};
 use crate::protocol::{KnownField, KnownFields, Problem, headers, parse_traceparent, remove_internal, remove_known_hop_by_hop};
 use crate::runner::{AnswerBody, AnswerFacts, CallError};
 use crate::server::BodyStoodStill;
@@ -50,10 +50,8 @@ struct Shared {
     catalog: ArcSwap<Catalog>,
     placement: Placement,
     executions: Executions,
-    telemetry: Arc<FrontTelemetry>,
+    books: Arc<Books>,
     forwarding: Forwarding,
-    /// A place for each call in hand.
-    places: Places,
     /// Memory for bodies that are held.
     memory: BodyMemory,
     /// What rates are counted from.
@@ -177,8 +175,8 @@ impl Front {
         let catalog = ArcSwap::from_pointee(catalog);
         let forwarding = Forwarding::new(&config.via, config.trusted_hops, config.forwarded);
         let memory = BodyMemory::new(config.max_buffered);
-        let (telemetry, began) = (Arc::new(telemetry), Instant::now());
-        let shared = Shared { config, catalog, placement, executions, telemetry, forwarding, places, memory, began, options };
+        let (books, began) = (Arc::new(Books { telemetry, places }), Instant::now());
+        let shared = Shared { config, catalog, placement, executions, books, forwarding, memory, began, options };
         Self { shared: Arc::new(shared) }
     }
 
@@ -195,7 +193,7 @@ impl Front {
 
     /// Why the last calls went where they went.
     pub fn explained(&self) -> &ExplainedCalls {
-        &self.shared.telemetry.explained
+        &self.shared.books.telemetry.explained
     }
 
     /// Waits for the detached calls that are being started.
@@ -221,30 +219,40 @@ impl Front {
         let hop = request.extensions().get::<ClientAddress>().map(|client| ClientHop::new(client.0));
         self.answer(self.arrive(request, hop.as_ref()), options, hop.as_ref()).await
     }
+}
 
-    /// Answers one request that came over this hop. The call begins with this, not with the first look at the future.
-    pub(super) fn handle_from<B>(
-        &self,
+/// A front, as one connection has it.
+pub(super) struct Visited {
+    pub(super) front: Front,
+    pub(super) hop: ClientHop,
+}
+
+impl Visited {
+    /// Answers one request. The call begins with this, not with the first look at the future.
+    pub(super) fn handle<B>(
+        self: &Arc<Self>,
         request: Request<B>,
-        hop: &Arc<ClientHop>,
     ) -> impl Future<Output = Result<Response<FrontBody>, Infallible>> + Send + use<B>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let arrived = self.arrive(request, Some(hop));
-        let (front, hop) = (self.clone(), Arc::clone(hop));
-        async move { Ok(front.answer(arrived, &[], Some(&hop)).await) }
+        let arrived = self.front.arrive(request, Some(&self.hop));
+        let visited = Arc::clone(self);
+        async move { Ok(visited.front.answer(arrived, &[], Some(&visited.hop)).await) }
     }
+}
 
+impl Front {
     /// Answers a head that is no request, and counts it as a call of no function.
     pub(super) fn refuse(&self, client: SocketAddr, malformed: &MalformedHead) -> Response<Bytes> {
-        let telemetry = &self.shared.telemetry;
+        let books = &self.shared.books;
+        let telemetry = &books.telemetry;
         let (head, ()) = Request::new(()).into_parts();
         let call_id = new_call_id();
         let request_id = id_value(call_id);
         let span = telemetry.tracer.span("call", SpanKind::Server, &telemetry.tracer.adopt(None));
-        let mut record = Record::begin(call_id, telemetry, span, None, &head);
+        let mut record = Record::begin(call_id, books, span, false, &head);
         record.sent_by(&request_id, Some(client));
         let problem = Problem::new(Outcome::BadRequest, malformed.detail()).with_call_id(call_id).with_status(malformed.status());
         let (headers, body) = problem.to_parts();
@@ -267,14 +275,17 @@ impl Front {
         let id = id_value(call_id);
         let request_id = if known.has(KnownField::RequestId) { request_id(&head.headers, &id) } else { id.clone() };
         let client_trace = if known.has(KnownField::Traceparent) { trace_of(&head.headers) } else { None };
-        let tracer = &shared.telemetry.tracer;
+        let Books { telemetry, places } = &*shared.books;
+        let tracer = &telemetry.tracer;
         let span = tracer.span("call", SpanKind::Server, &tracer.adopt(client_trace));
-        let place = shared.places.take();
-        let has_place = place.is_some();
-        let mut record = boxed(|| Record::begin(call_id, &shared.telemetry, span, place, &head));
+        let has_place = places.take();
+        let mut record = boxed(|| Record::begin(call_id, &shared.books, span, has_place, &head));
         record.sent_by(&request_id, hop.map(|hop| hop.address));
         let wants_explanation =
             known.has(KnownField::Runpool) && head.headers.get(headers::EXPLAIN).is_some_and(|value| value == "1");
+        if wants_explanation || telemetry.explained.wants_next(turn::now()) {
+            record.accounts = Accounts::All;
+        }
         let is_head = head.method == Method::HEAD;
         boxed(|| Arrived { head, body: Some(body), known, id, request_id, record, has_place, is_head, wants_explanation })
     }
@@ -312,7 +323,7 @@ impl Front {
         };
         let body = self.body(arrived, talk)?;
         let record = &mut *arrived.record;
-        let body = hold(body, talk, &shared.config, &record.upload).await.map_err(|error| match error {
+        let body = hold(body, talk, &shared.config, &mut record.upload).await.map_err(|error| match error {
             HoldError::TooLarge { .. } => Refuse::new(Outcome::BodyTooLarge, error.to_string()),
             HoldError::TooSlow(_) | HoldError::StoodStill(_) => Refuse::body_too_slow(error.to_string()),
             HoldError::Broken(_) => Refuse::new(Outcome::BadRequest, error.to_string()),
@@ -321,7 +332,7 @@ impl Front {
         record.placed_by(shared.placement.placer_name(call.function.name()));
         let kind = call.kind;
         let result = match kind {
-            CallKind::Sync => shared.placement.place_into(&call, &body, &mut record.report).await,
+            CallKind::Sync => shared.placement.place_into(&call, &body, record.accounts, &mut record.report).await,
             CallKind::Detached => {
                 // On the heap, as it is rare and large.
                 let placed = Box::pin(shared.executions.start(*call, body)).await;

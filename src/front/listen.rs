@@ -6,7 +6,7 @@ use hyper::service::service_fn;
 use tokio_util::sync::CancellationToken;
 
 use super::forwarding::ClientHop;
-use super::invoke::{ClientIdentity, Front};
+use super::invoke::{ClientIdentity, Front, Visited};
 use crate::server::{ConnectionLimits, Draining, HalfClose, Listening, Peer, Server};
 
 /// The server of a front: give it to each of its listeners, which then share their limits. From the time that `draining` is set, answers tell clients to close.
@@ -27,13 +27,13 @@ pub async fn serve(front: Front, server: Server, listener: impl Into<Listening>,
     let calls = front.clone();
     server
         .serve(listener, closing, move |peer| {
-            let (front, hop) = (calls.clone(), Arc::new(hop(&peer)));
+            let visited = Arc::new(Visited { front: calls.clone(), hop: hop(&peer) });
             let identity = peer.identity.map(ClientIdentity);
             service_fn(move |mut request| {
                 if let Some(identity) = &identity {
                     request.extensions_mut().insert(identity.clone());
                 }
-                front.handle_from(request, &hop)
+                visited.handle(request)
             })
         })
         .await;

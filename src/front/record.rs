@@ -14,10 +14,10 @@ use super::body_memory::HeldMemory;
 use super::explain::{self, ExplainedCalls};
 use super::held_body::Upload;
 use super::metrics::{FrontMetrics, Handles};
-use super::places::Place;
+use super::places::Places;
 use super::routes::with_query;
 use crate::model::{CallId, Function, Outcome, TraceContext};
-use crate::placement::Report;
+use crate::placement::{Accounts, Report};
 use crate::runner::http::AnswerFacts;
 use crate::telemetry::access_log::{AccessLog, Entry};
 use crate::telemetry::metrics::observe;
@@ -37,11 +37,19 @@ pub struct FrontTelemetry {
     pub explained: ExplainedCalls,
 }
 
+/// What calls are told to, and where they have their places.
+pub(super) struct Books {
+    pub(super) telemetry: FrontTelemetry,
+    pub(super) places: Places,
+}
+
 /// The record of one call.
 pub(super) struct Record {
     pub(super) call_id: CallId,
-    pub(super) upload: Arc<Upload>,
+    pub(super) upload: Upload,
     pub(super) report: Report,
+    /// Whether it is remembered even if it goes smoothly.
+    pub(super) accounts: Accounts,
     pub(super) bytes_out: u64,
     pub(super) status: Option<StatusCode>,
     /// The line of the access log, as far as it is known; absent when nobody reads it.
@@ -49,7 +57,7 @@ pub(super) struct Record {
     function: Option<Arc<Function>>,
     /// What the function itself took, if the runner said so.
     execution: Duration,
-    telemetry: Arc<FrontTelemetry>,
+    books: Arc<Books>,
     /// Of its function, once that is known.
     handles: Option<Arc<Handles>>,
     span: Span,
@@ -65,8 +73,8 @@ pub(super) struct Record {
     is_told: bool,
     /// The memory that its body takes.
     memory: Option<HeldMemory>,
-    /// Frees the call's place in the balancer when the record goes.
-    _place: Option<Place>,
+    /// Its call has a place in the balancer, which is free again when the record goes.
+    has_place: bool,
 }
 
 /// Which gauge the call stands in.
@@ -79,26 +87,22 @@ enum Phase {
 
 impl Record {
     /// Begins with the head of the request. A call for which there is no place has none to free.
-    pub(super) fn begin(
-        call_id: CallId,
-        telemetry: &Arc<FrontTelemetry>,
-        span: Span,
-        place: Option<Place>,
-        head: &request::Parts,
-    ) -> Self {
+    pub(super) fn begin(call_id: CallId, books: &Arc<Books>, span: Span, has_place: bool, head: &request::Parts) -> Self {
+        let telemetry = &books.telemetry;
         telemetry.metrics.in_flight().inc();
         let line = telemetry.access_log.is_on().then(|| Box::new(line(call_id, span.context(), head)));
         Self {
             call_id,
-            upload: Arc::default(),
+            upload: Upload::default(),
             report: Report::default(),
+            accounts: Accounts::Unusual,
             bytes_out: 0,
             status: None,
             line,
             function: None,
             execution: Duration::ZERO,
             handles: None,
-            telemetry: Arc::clone(telemetry),
+            books: Arc::clone(books),
             span,
             began: turn::now(),
             held: None,
@@ -108,7 +112,7 @@ impl Record {
             is_explained: false,
             is_told: false,
             memory: None,
-            _place: place,
+            has_place,
         }
     }
 
@@ -127,7 +131,7 @@ impl Record {
 
     /// The call is for this function; its body is about to be received.
     pub(super) fn queued(&mut self, function: &Arc<Function>) {
-        self.handles = Some(self.telemetry.metrics.handles(function.name().as_str()));
+        self.handles = Some(self.books.telemetry.metrics.handles(function.name().as_str()));
         self.handles().calls.inc();
         self.span.text("runpool.function", function.name().as_str());
         self.function = Some(Arc::clone(function));
@@ -150,7 +154,14 @@ impl Record {
         if let Some(placer) = self.placer
             && !std::mem::replace(&mut self.is_explained, true)
         {
-            self.telemetry.explained.remember(self.call_id, self.function.as_ref(), outcome, placer, &mut self.report);
+            self.books.telemetry.explained.remember(
+                self.call_id,
+                self.function.as_ref(),
+                outcome,
+                placer,
+                self.accounts,
+                &mut self.report,
+            );
         }
     }
 
@@ -190,7 +201,7 @@ impl Record {
             // It never was queued: it is counted as received here, so that what ended never exceeds what came.
             self.handles().calls.inc();
         }
-        let metrics = &self.telemetry.metrics;
+        let metrics = &self.books.telemetry.metrics;
         metrics.in_flight().dec();
         let now = turn::now();
         let total = now.saturating_duration_since(self.began);
@@ -222,7 +233,7 @@ impl Record {
         let Some(line) = self.line.take() else { return };
         let report = std::mem::take(&mut self.report);
         let was_placed = self.held.is_some();
-        self.telemetry.access_log.record(Entry {
+        self.books.telemetry.access_log.record(Entry {
             function: self.function.as_ref().map(|function| function.name().clone()),
             status: self.status.map(|status| status.as_u16()),
             outcome,
@@ -240,7 +251,7 @@ impl Record {
     }
 
     fn handles(&self) -> &Handles {
-        self.handles.as_deref().unwrap_or_else(|| self.telemetry.metrics.handles_of_none())
+        self.handles.as_deref().unwrap_or_else(|| self.books.telemetry.metrics.handles_of_none())
     }
 
     fn enter(&mut self, next: Phase) {
@@ -277,5 +288,8 @@ fn line(call_id: CallId, trace: &TraceContext, head: &request::Parts) -> Entry {
 impl Drop for Record {
     fn drop(&mut self) {
         self.tell(Outcome::ClientGone);
+        if self.has_place {
+            self.books.places.give_back();
+        }
     }
 }

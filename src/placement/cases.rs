@@ -11,7 +11,7 @@ use http::Method;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{GaveUp, NotPlaced, Placed, Placement, PlacementConfig, PlacementMetrics, PlacerChoice, Report};
+use super::{Accounts, GaveUp, NotPlaced, Placed, Placement, PlacementConfig, PlacementMetrics, PlacerChoice, Report};
 use crate::model::{
     Call, CallHead, CallId, CallKind, Function, FunctionSpec, HopFields, Idempotent, Intent, Outcome, RunnerId, TraceContext,
 };
@@ -404,7 +404,8 @@ fn a_client_that_leaves_is_counted_as_such_and_frees_its_attempt_at_once() {
         let placement = Placement::new(pool, &config(choice), declared, Tracer::disabled()).unwrap();
         let call = call();
         let (body, mut report) = (CallBody::empty(), Report::default());
-        let left = tokio::time::timeout(Duration::from_secs(1), placement.place_into(&call, &body, &mut report)).await;
+        let left =
+            tokio::time::timeout(Duration::from_secs(1), placement.place_into(&call, &body, Accounts::All, &mut report)).await;
         assert!(left.is_err());
         assert_eq!((report.attempts, report.refusals), (1, 0), "what it took is known all the same");
         assert_eq!(report.runner, Some(RunnerId::new("a:1")));

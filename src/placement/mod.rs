@@ -28,7 +28,7 @@ mod view;
 mod wait_queue;
 
 pub use config::{DEFAULT_FUNCTION_WEIGHT, FairBetween, FunctionPlacement, PlacementConfig, PlacerChoice, PlacerSettings, Times};
-pub use driver::{Account, Crowd, MakePlacer, Placed, PlacedResult, Placement, RecordHead, RecordLine, Report};
+pub use driver::{Account, Accounts, Crowd, MakePlacer, Placed, PlacedResult, Placement, RecordHead, RecordLine, Report};
 pub use event::{
     Admission, CallNumber, EndedHow, Event, FunctionFacts, FunctionNumber, GaveUp, RefusedKind, RunnerChange, RunnerFacts,
     RunnerNews, StartKind, Step,

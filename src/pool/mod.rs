@@ -84,6 +84,12 @@ pub trait RunnerPool: Send + Sync {
         None
     }
 
+    /// Lineage and version of the snapshot that every call is given now, if every call is given the same one and it has runners. Asked for each call, which so need not
+    /// hold what its placement knows already.
+    fn newest(&self) -> Option<(u64, u64)> {
+        None
+    }
+
     /// Tells the version of the snapshot whenever it changes, if every call is given the same one. `None`: the pool has to be asked.
     fn changes(&self) -> Option<watch::Receiver<u64>> {
         None

@@ -1,6 +1,6 @@
 //! The pool whose snapshot is exchanged.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -18,7 +18,10 @@ use crate::model::{Call, RunnerId};
 #[derive(Debug)]
 pub struct SnapshotPool {
     current: ArcSwap<Snapshot>,
-    /// How many runners of it are doubted: looked at for every call.
+    lineage: u64,
+    /// Its version, or [`EMPTY`]: looked at for every call, as is the next. Written after it: who sees this can have it.
+    newest: AtomicU64,
+    /// How many runners of it are doubted.
     doubted: AtomicUsize,
     /// Held while a successor is made, so that no change is lost to another one.
     changing: Mutex<()>,
@@ -37,6 +40,13 @@ pub(super) struct Noted {
     pub(super) place: RunnerPlace,
     pub(super) evidence: Evidence,
     pub(super) taken: u64,
+}
+
+/// No version: there are no runners.
+const EMPTY: u64 = u64::MAX;
+
+fn newest(snapshot: &Snapshot) -> u64 {
+    if snapshot.is_empty() { EMPTY } else { snapshot.version() }
 }
 
 /// Evidence and reports that wait to be read.
@@ -62,6 +72,8 @@ impl SnapshotPool {
         let version = watch::Sender::new(snapshot.version());
         let (evidence, receiver) = mpsc::channel(MAX_WAITING);
         Self {
+            lineage: snapshot.lineage(),
+            newest: AtomicU64::new(newest(&snapshot)),
             doubted: AtomicUsize::new(snapshot.doubted()),
             current: ArcSwap::from_pointee(snapshot),
             changing: Mutex::new(()),
@@ -84,9 +96,10 @@ impl SnapshotPool {
         let result = change(&mut edit);
         if edit.is_changed() {
             let next = edit.finish();
-            let version = next.version();
+            let (version, newest) = (next.version(), newest(&next));
             self.doubted.store(next.doubted(), Ordering::Relaxed);
             self.current.store(Arc::new(next));
+            self.newest.store(newest, Ordering::Release);
             self.version.send_replace(version);
         }
         result
@@ -145,6 +158,11 @@ impl RunnerPool for SnapshotPool {
 
     fn current(&self) -> Option<Arc<Snapshot>> {
         Some(self.snapshot())
+    }
+
+    fn newest(&self) -> Option<(u64, u64)> {
+        let newest = self.newest.load(Ordering::Acquire);
+        (newest != EMPTY).then_some((self.lineage, newest))
     }
 
     fn changes(&self) -> Option<watch::Receiver<u64>> {

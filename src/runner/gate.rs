@@ -32,9 +32,25 @@ impl Gate {
 
     /// Begins a session; `None` once the gate is closed.
     pub fn enter(self: &Arc<Self>) -> Option<Session> {
+        self.admit().then(|| Session { gate: Arc::clone(self) })
+    }
+
+    /// Begins a session that its owner ends with [`Gate::leave`]; whether it began.
+    pub(super) fn admit(&self) -> bool {
         let add = |state: u64| (state & CLOSED == 0).then_some(state + 1);
-        self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).ok()?;
-        Some(Session { gate: Arc::clone(self) })
+        self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).is_ok()
+    }
+
+    /// Ends a session that was admitted.
+    pub(super) fn leave(&self) {
+        if self.state.fetch_sub(1, Ordering::AcqRel) == CLOSED + 1 {
+            self.is_empty.notify_waiters();
+        }
+    }
+
+    /// Ends a session that was admitted when what is returned is dropped.
+    pub(super) fn stay(self: &Arc<Self>) -> Session {
+        Session { gate: Arc::clone(self) }
     }
 
     /// Lets nothing more in. Does not wait, and may be called again.
@@ -70,9 +86,7 @@ impl Gate {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.gate.state.fetch_sub(1, Ordering::AcqRel) == CLOSED + 1 {
-            self.gate.is_empty.notify_waiters();
-        }
+        self.gate.leave();
     }
 }
 

@@ -1,6 +1,9 @@
 //! Why a call went where it went, or what it was up against when it was not placed, by the names that people know.
 
+use std::sync::Arc;
+
 use crate::model::RunnerId;
+use crate::placement::placers::Reason;
 use crate::placement::placing_loop::{Explanation, PlacingLoop};
 
 /// Why a call went where it went.
@@ -10,6 +13,31 @@ pub struct Account {
     pub explanation: Explanation,
     /// The names of its candidates.
     pub names: [Option<RunnerId>; 3],
+}
+
+/// Which calls have an account: to make one costs as much as to decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accounts {
+    /// Each.
+    All,
+    /// None that went smoothly: at once, to the first runner, where no worker had to be started as far as is known.
+    Unusual,
+}
+
+/// What the loop tells of a call that is committed.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// Why this runner was chosen.
+    pub(super) reason: Option<Reason>,
+    /// All about it, if it is to have an account.
+    pub(super) account: Option<Arc<Account>>,
+}
+
+impl Course {
+    /// This, or the other if nothing was told.
+    pub(super) fn or(self, other: Self) -> Self {
+        if self.reason.is_some() { self } else { other }
+    }
 }
 
 /// What a call that was not placed was up against.

@@ -2,6 +2,7 @@
 //!
 //! The lock is held for one step of the loop, a microsecond or so, and never across an await. Calls that wait are woken outside of it.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Until;
-use super::account::{Account, Crowd};
+use super::account::{Account, Accounts, Course, Crowd};
 use super::kept::{At, Kept};
 use super::questions::WeakLoop;
 use super::recorder::{RecordHead, Recorder};
@@ -140,55 +141,68 @@ const MOST_ASKED: usize = 64;
 const REJECTED: Next = Next::GiveUp(GaveUp::Rejected, None, Crowd::NONE);
 
 /// A call in the loop. Dropped before its end, it is gone from there at once.
-pub(super) struct CallGuard {
-    live: Arc<LiveLoop>,
+pub(super) struct CallGuard<'a> {
+    live: Cow<'a, Arc<LiveLoop>>,
     call: CallNumber,
     function: FunctionNumber,
     is_over: bool,
 }
 
-impl CallGuard {
+impl CallGuard<'_> {
+    /// The same, for as long as anybody likes.
+    pub(super) fn into_owned(mut self) -> CallGuard<'static> {
+        self.is_over = true;
+        CallGuard { live: Cow::Owned(Arc::clone(&self.live)), call: self.call, function: self.function, is_over: false }
+    }
+
     /// The head of the answer came; of one that is still to come, its runner ends the call by `runs_until` if that is known. Returns why the call went
     /// where it went.
-    pub(super) fn committed(&self, at: At, start: StartKind, runs_until: Option<Instant>, said: Said) -> Option<Arc<Account>> {
+    pub(super) fn committed(
+        &self,
+        at: At,
+        start: StartKind,
+        runs_until: Option<Instant>,
+        said: Said,
+        accounts: Accounts,
+    ) -> Course {
         let mut inside = self.live.lock();
         let news = self.live.news(&mut inside, at, said);
         let runs_until = runs_until.map(|until| self.live.moment(until));
         let stepped = self.live.step(&mut inside, &Event::Committed { call: self.call, start, runs_until, news }, None);
-        let account = inside.account(self.call, inside.latest);
+        let course = inside.course(self.call, inside.latest, accounts);
         drop(inside);
         wake(stepped.woken);
-        account
+        course
     }
 
     /// The head of the answer came, and all of its body with it: the call's time on its runner is over. Returns why the call went where it went.
-    pub(super) fn answered(mut self, at: At, start: StartKind, said: Said) -> Option<Arc<Account>> {
+    pub(super) fn answered(mut self, at: At, start: StartKind, said: Said, accounts: Accounts) -> Course {
         self.is_over = true;
         let mut inside = self.live.lock();
         let news = self.live.news(&mut inside, at, said);
         let committed = Event::Committed { call: self.call, start, runs_until: None, news };
         let committed = self.live.step(&mut inside, &committed, None);
-        let account = inside.account(self.call, inside.latest);
+        let course = inside.course(self.call, inside.latest, accounts);
         inside.ended(at, self.function);
         let ended = Event::Ended { call: self.call, how: EndedHow::Ok, news: RunnerNews::default() };
         let ended = self.live.step(&mut inside, &ended, None);
         drop(inside);
         wake(committed.woken);
         wake(ended.woken);
-        account
+        course
     }
 
     /// The call is committed, and there is no answer of its function. Returns why it went where it went.
-    pub(super) fn failed(mut self, at: At, how: EndedHow, said: Said) -> Option<Arc<Account>> {
+    pub(super) fn failed(mut self, at: At, how: EndedHow, said: Said) -> Course {
         self.is_over = true;
         let mut inside = self.live.lock();
-        let account = inside.account(self.call, self.live.now());
+        let course = inside.course(self.call, self.live.now(), Accounts::All);
         inside.ended(at, self.function);
         let news = self.live.news(&mut inside, at, said);
         let stepped = self.live.step(&mut inside, &Event::Ended { call: self.call, how, news }, None);
         drop(inside);
         wake(stepped.woken);
-        account
+        course
     }
 
     /// The runner refused.
@@ -213,7 +227,7 @@ impl CallGuard {
     }
 }
 
-impl Drop for CallGuard {
+impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         if !self.is_over {
             self.live.tell(&Event::ClientGone { call: self.call });
@@ -317,13 +331,18 @@ impl LiveLoop {
         self.lock().machine.queue().len()
     }
 
+    /// Whether it was told of this version of its lineage, or a later one.
+    pub(super) fn knows(&self, version: u64) -> bool {
+        self.told_version.load(Ordering::Acquire) >= version
+    }
+
     /// Tells the loop of a snapshot of its lineage, if it does not know it yet.
     pub(super) fn follow(&self, snapshot: &Snapshot) {
-        if self.told_version.load(Ordering::Acquire) >= snapshot.version() {
+        if self.knows(snapshot.version()) {
             return;
         }
         let mut inside = self.lock();
-        if self.told_version.load(Ordering::Acquire) >= snapshot.version() {
+        if self.knows(snapshot.version()) {
             return;
         }
         let listings = inside.listings;
@@ -342,14 +361,14 @@ impl LiveLoop {
     }
 
     /// A call comes.
-    pub(super) fn arrive(
-        self: &Arc<Self>,
+    pub(super) fn arrive<'a>(
+        this: &'a Arc<Self>,
         config: &PlacementConfig,
         call: &Call,
         until: &Until,
         bytes: u64,
-    ) -> (CallGuard, Next) {
-        let mut inside = self.lock();
+    ) -> (CallGuard<'a>, Next) {
+        let mut inside = this.lock();
         let mut woken = Vec::new();
         let by_tellers = inside.tellers > 0;
         let function = match inside.functions.get(call.function.name()) {
@@ -362,7 +381,7 @@ impl LiveLoop {
                 let mut facts = config.facts(&call.function);
                 // Where nobody tells of workers nothing is ever known to be warm, and waiting for it would be in vain.
                 facts.keeps_workers &= by_tellers;
-                woken = self.step(&mut inside, &Event::Function { function: number, facts }, None).woken;
+                woken = this.step(&mut inside, &Event::Function { function: number, facts }, None).woken;
                 number
             }
         };
@@ -372,15 +391,15 @@ impl LiveLoop {
             call: number,
             function,
             hint: call.hint,
-            give_up_at: self.moment(until.placer_timeout),
-            deadline: until.deadline.map(|deadline| self.moment(deadline)),
+            give_up_at: this.moment(until.placer_timeout),
+            deadline: until.deadline.map(|deadline| this.moment(deadline)),
             bytes,
         };
-        let stepped = self.step(&mut inside, &event, Some(number));
+        let stepped = this.step(&mut inside, &event, Some(number));
         drop(inside);
         wake(woken);
         wake(stepped.woken);
-        let guard = CallGuard { live: Arc::clone(self), call: number, function, is_over: false };
+        let guard = CallGuard { live: Cow::Borrowed(this), call: number, function, is_over: false };
         // Every call that arrives is answered at once, if only with the word to wait.
         (guard, stepped.mine.unwrap_or(REJECTED))
     }
@@ -576,6 +595,12 @@ impl Inside {
 
     pub(super) const fn view(&self) -> &View {
         self.machine.view()
+    }
+
+    fn course(&self, call: CallNumber, now: Moment, accounts: Accounts) -> Course {
+        let Some((reason, is_smooth)) = self.machine.course(call) else { return Course::default() };
+        let is_wanted = accounts == Accounts::All || !is_smooth;
+        Course { reason, account: if is_wanted { self.account(call, now) } else { None } }
     }
 
     fn account(&self, call: CallNumber, now: Moment) -> Option<Arc<Account>> {

@@ -14,12 +14,13 @@ mod recorder;
 mod tally;
 mod tasks;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use self::account::{Account, Crowd};
+pub use self::account::{Account, Accounts, Crowd};
 use self::live::{LiveLoop, Next, Said};
 use self::recorder::Recorder;
 pub use self::recorder::{RecordHead, RecordLine};
@@ -54,8 +55,10 @@ struct Shared {
     metrics: Arc<PlacementMetrics>,
     tracer: Tracer,
     recorder: Option<Arc<Recorder>>,
-    /// One loop for each lineage of snapshots; nearly always one. Protects the list, which changes when a lineage is first seen.
-    loops: Mutex<Vec<Arc<LiveLoop>>>,
+    /// One loop for each lineage of snapshots; nearly always this is all of them.
+    first: OnceLock<Arc<LiveLoop>>,
+    /// Protects the list of the others, which changes when a lineage is first seen.
+    others: Mutex<Vec<Arc<LiveLoop>>>,
 }
 
 /// Makes the placer of a loop: for strategies of one's own.
@@ -79,7 +82,7 @@ const MOST_LOST: u32 = 2;
 /// What an agent may take to kill a run whose time is over, and to free its slot.
 const LONGEST_KILL: Duration = Duration::from_millis(500);
 
-/// Lineages whose loops are kept although no call is in them.
+/// Lineages whose loops are kept although no call is in them, beside the first.
 const KEPT_LOOPS: usize = 64;
 
 impl Placement {
@@ -117,7 +120,8 @@ impl Placement {
             metrics: Arc::new(metrics),
             tracer,
             recorder,
-            loops: Mutex::default(),
+            first: OnceLock::new(),
+            others: Mutex::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -142,7 +146,7 @@ impl Placement {
 
     /// How many calls wait for a runner.
     pub fn waiting(&self) -> usize {
-        self.loops().iter().map(|live| live.waiting()).sum()
+        self.shared.first.get().into_iter().chain(self.others().iter()).map(|live| live.waiting()).sum()
     }
 
     /// Places one call: blocks until it ran (to the head of its answer) or could not be placed.
@@ -150,12 +154,12 @@ impl Placement {
     /// Dropping the future withdraws the call at once, during an attempt too: it is counted as cancelled by its client.
     pub async fn place(&self, call: &Call, body: &CallBody) -> Placed {
         let mut report = Report::default();
-        let result = self.place_into(call, body, &mut report).await;
+        let result = self.place_into(call, body, Accounts::All, &mut report).await;
         Placed { result, report }
     }
 
-    /// The same, with the report where it is also there when the future was dropped.
-    pub async fn place_into(&self, call: &Call, body: &CallBody, report: &mut Report) -> PlacedResult {
+    /// The same, with the report where it is also there when the future was dropped, and an account of those calls only that are to have one.
+    pub async fn place_into(&self, call: &Call, body: &CallBody, accounts: Accounts, report: &mut Report) -> PlacedResult {
         let shared = &*self.shared;
         let timeout = match call.kind {
             CallKind::Sync => shared.times.placer_timeout,
@@ -164,19 +168,23 @@ impl Placement {
         let began = turn::now();
         let until = Until { placer_timeout: began + timeout, deadline: call.deadline.map(Instant::from_std) };
         let mut tally = Tally::begin(&shared.metrics, call, self.placer_name(call.function.name()), &shared.tracer, report);
-        let answer = match shared.pool.current() {
-            // Nearly always. What a pool says beside it, it says only of one that is empty.
-            Some(snapshot) if !snapshot.is_empty() => PoolAnswer::ok(snapshot),
-            // On the heap, as it is rare and large.
-            _ => match Box::pin(self.runners(call, &until, &mut tally)).await {
-                Ok(answer) => answer,
-                Err(end) => return tally.not_placed(end),
-            },
+        let (live, mut pool_error) = match self.live_now() {
+            // Nearly always. What a pool says beside its runners, it says only if it has none.
+            Some(live) => (Cow::Borrowed(live), None),
+            None => {
+                let answer = match shared.pool.current() {
+                    Some(snapshot) if !snapshot.is_empty() => PoolAnswer::ok(snapshot),
+                    // On the heap, as it is rare and large.
+                    _ => match Box::pin(self.runners(call, &until, &mut tally)).await {
+                        Ok(answer) => answer,
+                        Err(end) => return tally.not_placed(end),
+                    },
+                };
+                (self.live(&answer.snapshot), answer.error)
+            }
         };
-        let mut pool_error = answer.error;
         let mut lost = 0;
-        let live = self.live(&answer.snapshot);
-        let (guard, mut next) = live.arrive(&shared.config, call, &until, body.length().unwrap_or(0));
+        let (guard, mut next) = LiveLoop::arrive(&live, &shared.config, call, &until, body.length().unwrap_or(0));
         loop {
             next = match next {
                 Next::Try { runner, at, attempt, room } => {
@@ -196,12 +204,13 @@ impl Placement {
                             // An agent answers when the function has started: its slot stays taken.
                             let runs_on = call.kind == CallKind::Detached && is_of_agent;
                             if answer.body().is_there() && !runs_on {
-                                tally.explained(guard.answered(at, start_of(facts), said_of(facts)));
+                                tally.explained(guard.answered(at, start_of(facts), said_of(facts), accounts));
                                 return tally.placed(Ok(answer));
                             }
                             let is_limited = is_of_agent && !runs_on;
                             let runs_until = is_limited.then(|| turn::now() + call.function.spec.timeout + LONGEST_KILL);
-                            tally.explained(guard.committed(at, start_of(facts), runs_until, said_of(facts)));
+                            tally.explained(guard.committed(at, start_of(facts), runs_until, said_of(facts), accounts));
+                            let guard = guard.into_owned();
                             let ends = move |end| match end {
                                 BodyEnd::Complete | BodyEnd::Dropped if runs_on => guard.ended(at, EndedHow::RunsOn),
                                 BodyEnd::Complete => guard.ended(at, EndedHow::Ok),
@@ -227,9 +236,10 @@ impl Placement {
                                 _ => EndedHow::Failed,
                             };
                             // Who answers that the call failed has taken it.
-                            let committed = facts.and_then(|_| guard.committed(at, start_of(facts), None, said_of(facts)));
+                            let committed =
+                                facts.map(|_| guard.committed(at, start_of(facts), None, said_of(facts), Accounts::All));
                             let ended = guard.failed(at, how, Said::default());
-                            tally.explained(committed.or(ended));
+                            tally.explained(committed.unwrap_or_default().or(ended));
                             return tally.placed(Err(error));
                         }
                         Attempt::Refused(refused) => {
@@ -346,23 +356,36 @@ impl Placement {
         }
     }
 
+    /// The loop that a call joins at once: the only one, if it knows the newest runners of a pool that has some.
+    fn live_now(&self) -> Option<&Arc<LiveLoop>> {
+        let (lineage, version) = self.shared.pool.newest()?;
+        self.shared.first.get().filter(|live| live.lineage() == lineage && live.knows(version))
+    }
+
     /// The loop of a snapshot's lineage, told of the snapshot.
-    fn live(&self, snapshot: &Arc<Snapshot>) -> Arc<LiveLoop> {
-        let known = self.loops().iter().find(|live| live.lineage() == snapshot.lineage()).cloned();
-        let live = known.unwrap_or_else(|| self.begin_loop(snapshot));
+    fn live(&self, snapshot: &Arc<Snapshot>) -> Cow<'_, Arc<LiveLoop>> {
+        let is_its = |live: &&Arc<LiveLoop>| live.lineage() == snapshot.lineage();
+        let live = match self.shared.first.get().filter(is_its) {
+            Some(first) => Cow::Borrowed(first),
+            None => {
+                let known = self.others().iter().find(is_its).cloned();
+                Cow::Owned(known.unwrap_or_else(|| self.begin_loop(snapshot)))
+            }
+        };
         live.follow(snapshot);
         live
     }
 
     fn begin_loop(&self, snapshot: &Arc<Snapshot>) -> Arc<LiveLoop> {
         let shared = &*self.shared;
-        let mut loops = self.loops();
+        let mut others = self.others();
         // Somebody may have been faster.
-        if let Some(live) = loops.iter().find(|live| live.lineage() == snapshot.lineage()) {
+        if let Some(live) = shared.first.get().into_iter().chain(others.iter()).find(|live| live.lineage() == snapshot.lineage())
+        {
             return Arc::clone(live);
         }
-        if loops.len() >= KEPT_LOOPS {
-            loops.retain(|live| Arc::strong_count(live) > 1);
+        if others.len() >= KEPT_LOOPS {
+            others.retain(|live| Arc::strong_count(live) > 1);
         }
         let placer = shared.placer.as_ref().map(|make| make());
         let live = LiveLoop::begin(
@@ -373,12 +396,14 @@ impl Placement {
             Arc::clone(&shared.metrics),
             shared.recorder.clone(),
         );
-        loops.push(Arc::clone(&live));
+        if let Err(other) = shared.first.set(Arc::clone(&live)) {
+            others.push(other);
+        }
         live
     }
 
-    fn loops(&self) -> std::sync::MutexGuard<'_, Vec<Arc<LiveLoop>>> {
-        self.shared.loops.lock().unwrap_or_else(PoisonError::into_inner)
+    fn others(&self) -> std::sync::MutexGuard<'_, Vec<Arc<LiveLoop>>> {
+        self.shared.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::telemetry::metrics::observe;
 use crate::telemetry::trace::{Span, SpanKind, Tracer};
 use crate::telemetry::turn;
 
+use super::account::Course;
 use super::{Account, Crowd, PlacedResult};
 
 /// What a placement took.
@@ -36,7 +37,7 @@ pub struct Report {
     /// After which time a new call makes sense: worked out of how fast waiting calls leave, or else the shortest that a runner which refused
     /// had asked for.
     pub retry_after: Option<Duration>,
-    /// Why the call went where it went, if it was placed.
+    /// Why the call went where it went, if it was placed and is one of those that have an account ([`Accounts`](super::Accounts)).
     pub account: Option<Arc<Account>>,
     /// The word for why it was not placed ([`NotPlaced::as_str`]), if it was not.
     pub not_placed: Option<&'static str>,
@@ -112,11 +113,11 @@ impl<'a> Tally<'a> {
         counter.inc();
     }
 
-    pub(super) fn explained(&mut self, account: Option<Arc<Account>>) {
-        if let Some(reason) = account.as_ref().and_then(|account| account.explanation.reason) {
+    pub(super) fn explained(&mut self, course: Course) {
+        if let Some(reason) = course.reason {
             self.metrics.decided(&self.handles, reason);
         }
-        self.report.account = account;
+        self.report.account = course.account;
     }
 
     pub(super) fn placed(mut self, result: Result<http::Response<AnswerBody>, CallError>) -> PlacedResult {

@@ -98,6 +98,12 @@ impl CallState {
         self.candidates = std::array::from_fn(|_| looked_at.next().and_then(|place| Candidate::of(view, known, place)));
     }
 
+    /// Why its runner was chosen, and whether it went smoothly so far.
+    pub(super) fn course(&self) -> (Option<Reason>, bool) {
+        let is_cold = matches!(self.stage, Stage::Running(_, StartKind::Cold(_)));
+        (self.reason, self.attempts == 1 && self.refusals == 0 && self.waited.is_zero() && !is_cold)
+    }
+
     pub(super) fn explain(&self, placer: &'static str, now: Moment) -> Explanation {
         let (waiting, expected, start) = match self.stage {
             Stage::New => (Duration::ZERO, None, None),

@@ -189,6 +189,11 @@ impl PlacingLoop {
         Some(state.explain(self.placer_name(state.function), now))
     }
 
+    /// Why the runner of such a call was chosen, and whether it went smoothly so far: at once, to the first runner, without a cold start that is known of.
+    pub fn course(&self, call: CallNumber) -> Option<(Option<Reason>, bool)> {
+        self.calls.get(&call).map(CallState::course)
+    }
+
     /// Takes note of one event; appends what is to be done.
     pub fn step(&mut self, event: &Event, now: Moment, steps: &mut Vec<Step>) {
         match event {

@@ -48,8 +48,8 @@ pub(super) struct Http2Answer {
 }
 
 impl Http2Answer {
-    pub(super) const fn new(incoming: Incoming, lives: Option<(InFlight, Session)>) -> Self {
-        Self { incoming, lives }
+    pub(super) const fn new(incoming: Incoming, lives: (InFlight, Session)) -> Self {
+        Self { incoming, lives: Some(lives) }
     }
 }
 

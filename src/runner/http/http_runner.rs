@@ -128,12 +128,12 @@ impl Runner for HttpRunner {
         'runner: 'attempt,
         'call: 'attempt,
     {
-        let Some(session) = self.gate.enter() else {
+        if !self.gate.admit() {
             let refused = Refused::new(RefusedWhy::Closed);
             self.record.refused(&refused.why);
             return Box::pin(ready(Attempt::Refused(refused)));
-        };
-        let under_way = UnderWay::begin(&self.record, session);
+        }
+        let under_way = UnderWay::begin(&self.record, &self.gate);
         let mut connecting = Duration::ZERO;
         match self.settings.protocol {
             Protocol::Agent => Box::into_pin(boxed(|| async move {
@@ -225,19 +225,30 @@ impl Runner for HttpRunner {
 /// An attempt under way. Dropped before its end, it counts as withdrawn.
 struct UnderWay<'a> {
     record: &'a Arc<Record>,
+    gate: &'a Arc<Gate>,
     began: Instant,
-    /// What lives as long as the attempt, or as the answer's body; `None` at the end.
-    lives: Option<(InFlight, Session)>,
+    /// Its end was counted.
+    is_over: bool,
+    /// It goes on with the answer's body.
+    flies_on: bool,
 }
 
 impl<'a> UnderWay<'a> {
-    fn begin(record: &'a Arc<Record>, session: Session) -> Self {
-        Self { record, began: turn::now(), lives: Some((record.in_flight(), session)) }
+    /// Begins with a session that was admitted.
+    fn begin(record: &'a Arc<Record>, gate: &'a Arc<Gate>) -> Self {
+        record.takes_off();
+        Self { record, gate, began: turn::now(), is_over: false, flies_on: false }
+    }
+
+    /// What the answer's body is to hold until its end.
+    fn fly_on(&mut self) -> (InFlight, Session) {
+        self.flies_on = true;
+        (self.record.flies_on(), self.gate.stay())
     }
 
     /// Counts the end, and turns it into what the caller sees.
     fn end(mut self, ended: Ended, protocol: Protocol, connecting: Duration) -> Attempt {
-        let lives = self.lives.take();
+        self.is_over = true;
         match ended {
             Ended::Refused(refused) => {
                 self.record.refused(&refused.why);
@@ -263,7 +274,7 @@ impl<'a> UnderWay<'a> {
                 if facts != AnswerFacts::default() {
                     response.extensions_mut().insert(facts);
                 }
-                Attempt::Committed(Ok(with_body(response, lives)))
+                Attempt::Committed(Ok(self.with_body(response)))
             }
         }
     }
@@ -275,29 +286,32 @@ impl<'a> UnderWay<'a> {
         }
         Attempt::Committed(Err(error))
     }
-}
 
-/// The answer with its body, which holds what must live until its end. Of one that came whole, the end was with its head.
-fn with_body(response: Response<Arriving>, lives: Option<(InFlight, Session)>) -> Response<AnswerBody> {
-    let (parts, body) = response.into_parts();
-    let body = match body {
-        Arriving::Whole(bytes) => AnswerBody::full(bytes),
-        Arriving::Streamed(mut body) => {
-            if let Some((in_flight, session)) = lives {
+    /// The answer with its body, which holds what must live until its end. Of one that came whole, the end was with its head.
+    fn with_body(&mut self, response: Response<Arriving>) -> Response<AnswerBody> {
+        let (parts, body) = response.into_parts();
+        let body = match body {
+            Arriving::Whole(bytes) => AnswerBody::full(bytes),
+            Arriving::Streamed(mut body) => {
+                let (in_flight, session) = self.fly_on();
                 body.hold(in_flight, session);
+                AnswerBody::streamed(body)
             }
-            AnswerBody::streamed(body)
-        }
-        Arriving::Http2(incoming) => AnswerBody::new(Http2Answer::new(incoming, lives)),
-        Arriving::Switched(connection) => return tunnel::open(parts, *connection, lives),
-    };
-    Response::from_parts(parts, body)
+            Arriving::Http2(incoming) => AnswerBody::new(Http2Answer::new(incoming, self.fly_on())),
+            Arriving::Switched(connection) => return tunnel::open(parts, *connection, self.fly_on()),
+        };
+        Response::from_parts(parts, body)
+    }
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        if self.lives.is_some() {
+        if !self.is_over {
             self.record.ended(Ending::Withdrawn);
+        }
+        if !self.flies_on {
+            self.record.lands();
+            self.gate.leave();
         }
     }
 }

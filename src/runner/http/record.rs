@@ -167,9 +167,18 @@ impl Record {
         OpenConnection(Arc::clone(self))
     }
 
-    /// Counts something as in flight until what is returned is dropped.
-    pub(super) fn in_flight(self: &Arc<Self>) -> InFlight {
+    /// Counts something as in flight, until [`Record::lands`].
+    pub(super) fn takes_off(&self) {
         self.handles.in_flight.inc();
+    }
+
+    /// What took off is in flight no more.
+    pub(super) fn lands(&self) {
+        self.handles.in_flight.dec();
+    }
+
+    /// What took off is in flight until what is returned is dropped.
+    pub(super) fn flies_on(self: &Arc<Self>) -> InFlight {
         InFlight(Arc::clone(self))
     }
 
@@ -219,7 +228,7 @@ pub(super) struct InFlight(Arc<Record>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.handles.in_flight.dec();
+        self.0.lands();
     }
 }
 

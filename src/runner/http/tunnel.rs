@@ -13,7 +13,7 @@ use crate::runner::{AnswerBody, Session};
 
 /// The answer, with this side's end of the tunnel in its extensions. It keeps the two fields of the hop that make it what it is, which whoever writes
 /// it to the client needs; the attempt is under way until the tunnel ends.
-pub(super) fn open(mut parts: Parts, mut connection: Connection, lives: Option<(InFlight, Session)>) -> Response<AnswerBody> {
+pub(super) fn open(mut parts: Parts, mut connection: Connection, lives: (InFlight, Session)) -> Response<AnswerBody> {
     let protocol = parts.headers.remove(UPGRADE);
     clean(&mut parts.headers);
     parts.headers.remove(header::CONTENT_LENGTH);
