@@ -1,6 +1,5 @@
 //! What an agent counts, under names that begin with `runner_`.
 
-use std::sync::Arc;
 
 use super::asking::RoomEnd;
 use super::gate::GateGauges;
@@ -96,7 +95,7 @@ impl AgentMetrics {
     }
 
     /// The handles of one function.
-    pub(crate) fn handles(&self, function: &FunctionName) -> Arc<Handles> {
+    pub(crate) fn handles(&self, function: &FunctionName) -> &Handles {
         self.handles.get(function, || {
             let labels = self.filter.labels(&[(Label::Function, function.as_str())]);
             Handles {

@@ -37,8 +37,7 @@ pub struct FrontMetrics {
     answer_bytes: CounterFamily,
     in_flight: Level,
     filter: LabelFilter,
-    handles: HandleCache<String, Handles>,
-    none: OnceLock<Arc<Handles>>,
+    handles: HandleCache<String, Arc<Handles>>,
 }
 
 /// The handles of one function. Requests that reach no function share those of the function with the empty name.
@@ -100,7 +99,6 @@ impl FrontMetrics {
             in_flight: in_flight.get_or_create_owned(&Vec::new()),
             filter: metrics.label_filter(),
             handles: HandleCache::default(),
-            none: OnceLock::new(),
         }
     }
 
@@ -111,14 +109,14 @@ impl FrontMetrics {
 
     /// Those of requests that reach no function, or have not reached one yet.
     pub(super) fn handles_of_none(&self) -> &Handles {
-        self.none.get_or_init(|| self.handles(""))
+        self.handles("")
     }
 
     /// The handles of one function.
-    pub(super) fn handles(&self, function: &str) -> Arc<Handles> {
+    pub(super) fn handles(&self, function: &str) -> &Arc<Handles> {
         self.handles.get(function, || {
             let labels = self.filter.labels(&[(Label::Function, function)]);
-            Handles {
+            Arc::new(Handles {
                 calls: self.calls.get_or_create_owned(&labels),
                 queued: self.queued.get_or_create_owned(&labels),
                 running: self.running.get_or_create_owned(&labels),
@@ -133,7 +131,7 @@ impl FrontMetrics {
                 errors: self.errors.get_or_create_owned(&labels),
                 server_busy: self.server_busy.get_or_create_owned(&labels),
                 by_outcome: Outcome::ALL.iter().map(|_| OnceLock::new()).collect(),
-            }
+            })
         })
     }
 

@@ -131,7 +131,7 @@ impl Record {
 
     /// The call is for this function; its body is about to be received.
     pub(super) fn queued(&mut self, function: &Arc<Function>) {
-        self.handles = Some(self.books.telemetry.metrics.handles(function.name().as_str()));
+        self.handles = Some(Arc::clone(self.books.telemetry.metrics.handles(function.name().as_str())));
         self.handles().calls.inc();
         self.span.text("runpool.function", function.name().as_str());
         self.function = Some(Arc::clone(function));

@@ -8,7 +8,6 @@
 //! | `lb_placer_client_cancelled_total`, `…_client_timeout_total`, `lb_placer_timeout_total` | `…_count` |
 //! | `lb_placer_placed_{ok,abort,error}_total`, `lb_placer_retry_{busy,error}_total` | `…_count` |
 
-use std::sync::Arc;
 
 use super::placers::Reason;
 use crate::model::FunctionName;
@@ -141,7 +140,7 @@ impl PlacementMetrics {
     }
 
     /// The handles of one function; the placer's name does not change while the program runs.
-    pub(crate) fn handles(&self, function: &FunctionName, placer: &str) -> Arc<Handles> {
+    pub(crate) fn handles(&self, function: &FunctionName, placer: &str) -> &Handles {
         self.handles.get(function, || {
             let labels = self.filter.labels(&[(Label::Function, function.as_str()), (Label::Placer, placer)]);
             Handles {

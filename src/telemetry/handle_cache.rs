@@ -1,54 +1,75 @@
 //! Held handles by key.
 
 use std::borrow::Borrow;
-use std::hash::Hash;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, Hash};
+use std::sync::OnceLock;
 
-use arc_swap::ArcSwap;
-use rustc_hash::FxHashMap;
+use rustc_hash::FxBuildHasher;
 
-/// Handles by key, looked up without a lock. Keys come from configuration, so the map grows to its size and stays.
+/// Handles by key, looked up without a lock and without counting who looks: what is here stays where it is. Keys come from configuration, so it grows to its size.
+///
+/// A tree, at each level of which two bits of a key's hash say how to go on.
 #[derive(Debug)]
 pub struct HandleCache<K, H> {
-    handles: ArcSwap<FxHashMap<K, Arc<H>>>,
+    root: Place<K, H>,
 }
+
+type Place<K, H> = OnceLock<Box<Entry<K, H>>>;
+
+#[derive(Debug)]
+struct Entry<K, H> {
+    key: K,
+    handles: H,
+    below: [Place<K, H>; 1 << BITS],
+}
+
+/// Bits of the hash at each level.
+const BITS: u32 = 2;
 
 impl<K, H> Default for HandleCache<K, H> {
     fn default() -> Self {
-        Self { handles: ArcSwap::from_pointee(FxHashMap::default()) }
+        Self { root: OnceLock::new() }
     }
 }
 
-impl<K: Hash + Eq + Clone, H> HandleCache<K, H> {
+impl<K: Hash + Eq, H> HandleCache<K, H> {
     /// The handles of `key`, made by `make` the first time.
-    pub fn get<Q>(&self, key: &Q, make: impl FnOnce() -> H) -> Arc<H>
+    pub fn get<Q>(&self, key: &Q, make: impl Fn() -> H) -> &H
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        if let Some(handles) = self.handles.load().get(key) {
-            return Arc::clone(handles);
+        let mut place = &self.root;
+        let mut hash = FxBuildHasher.hash_one(key);
+        loop {
+            // Another thread may be first, with this key or with another.
+            let entry = place
+                .get_or_init(|| Box::new(Entry { key: key.to_owned(), handles: make(), below: Default::default() }));
+            if entry.key.borrow() == key {
+                return &entry.handles;
+            }
+            hash = hash.rotate_left(BITS);
+            place = &entry.below[usize::try_from(hash).unwrap_or(usize::MAX) % entry.below.len()];
         }
-        let made = Arc::new(make());
-        self.handles.rcu(|current| {
-            let mut next = FxHashMap::clone(current);
-            // Another thread may have been first: its handles record on the same series.
-            next.entry(key.to_owned()).or_insert_with(|| Arc::clone(&made));
-            next
-        });
-        made
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn handles_are_made_once_per_key() {
-        let cache = HandleCache::default();
-        let first = cache.get(&"a", || 1);
-        assert!(Arc::ptr_eq(&first, &cache.get(&"a", || unreachable!("it was made before"))));
-        assert_eq!(*cache.get(&"b", || 2), 2);
+    fn handles_are_made_once_per_key_whoever_asks_first() {
+        let (cache, made) = (HandleCache::default(), AtomicUsize::new(0));
+        let ask = || {
+            for key in 0..1_000_u32 {
+                assert_eq!(*cache.get(&key, || (made.fetch_add(1, Ordering::Relaxed), key).1), key);
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(ask))));
+        assert_eq!(made.into_inner(), 1_000);
+        let first: *const u32 = cache.get(&7, || unreachable!("it was made before"));
+        assert!(std::ptr::eq(first, cache.get(&7, || unreachable!("it was made before"))));
     }
 }

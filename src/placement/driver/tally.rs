@@ -47,7 +47,7 @@ pub struct Report {
 
 pub(super) struct Tally<'a> {
     metrics: &'a PlacementMetrics,
-    handles: Arc<Handles>,
+    handles: &'a Handles,
     span: Span,
     began: Instant,
     /// Where the attempt that is under way is made, and when it began.
@@ -115,7 +115,7 @@ impl<'a> Tally<'a> {
 
     pub(super) fn explained(&mut self, course: Course) {
         if let Some(reason) = course.reason {
-            self.metrics.decided(&self.handles, reason);
+            self.metrics.decided(self.handles, reason);
         }
         self.report.account = course.account;
     }
