@@ -1,6 +1,5 @@
 //! What an agent counts, under names that begin with `runner_`.
 
-
 use super::asking::RoomEnd;
 use super::gate::GateGauges;
 use super::workers::Census;

@@ -233,7 +233,7 @@ fn take_trailers(buffer: &mut BytesMut) -> Result<Option<HeaderMap>, BodySyntaxE
     let Some(head) = take_head(buffer, LONGEST_TRAILERS, &mut 0).map_err(wrong)? else { return Ok(None) };
     let mut fields = [httparse::EMPTY_HEADER; MOST_TRAILERS];
     match httparse::parse_headers(&head, &mut fields) {
-        Ok(httparse::Status::Complete((_, fields))) => header_map(&head, fields, 0).map(|(map, _)| Some(map)).map_err(wrong),
+        Ok(httparse::Status::Complete((_, fields))) => header_map(&head, fields, 0).map(|fields| Some(fields.map)).map_err(wrong),
         Ok(httparse::Status::Partial) => Err(BodySyntaxError::CutShort),
         Err(error) => Err(wrong(malformed(error))),
     }

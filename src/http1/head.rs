@@ -3,6 +3,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
+use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
 use crate::protocol::KnownFields;
@@ -116,22 +117,41 @@ pub(super) fn with_room<'b, T>(
     }
 }
 
-/// The fields as a map with room for `more`, and which of them are known; their values share the memory of `head`.
-pub(super) fn header_map(
-    head: &Bytes,
-    fields: &[httparse::Header<'_>],
-    more: usize,
-) -> Result<(HeaderMap, KnownFields), MalformedHead> {
+/// The fields of a head.
+#[derive(Debug, Default)]
+pub(super) struct Fields {
+    /// All but those that say no more than whether the connection goes on.
+    pub(super) map: HeaderMap,
+    /// Which of them are known.
+    pub(super) known: KnownFields,
+    /// There was `Connection: close`.
+    pub(super) closes: bool,
+    /// There was `Connection: keep-alive`.
+    pub(super) keeps: bool,
+}
+
+/// The fields as a map with room for `more`; their values share the memory of `head`.
+pub(super) fn header_map(head: &Bytes, fields: &[httparse::Header<'_>], more: usize) -> Result<Fields, MalformedHead> {
     let mut map = HeaderMap::with_capacity(fields.len() + more);
-    let mut known = KnownFields::default();
+    let (mut known, mut closes, mut keeps) = (KnownFields::default(), false, false);
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| MalformedHead::bad("a header has no valid name"))?;
+        if name == CONNECTION {
+            // As most say it: it is for this hop alone, and need not be kept to be removed.
+            let is = |word: &[u8]| field.value.trim_ascii().eq_ignore_ascii_case(word);
+            let (is_close, is_keep) = (is(b"close"), is(b"keep-alive"));
+            closes |= is_close;
+            keeps |= is_keep;
+            if is_close || is_keep {
+                continue;
+            }
+        }
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| MalformedHead::bad("a header's value has characters that no value has"))?;
         known = known.and(&name);
         map.try_append(name, value).map_err(|_| TOO_LARGE)?;
     }
-    Ok((map, known))
+    Ok(Fields { map, known, closes, keeps })
 }
 
 /// What the parser of the head found wrong.

@@ -5,7 +5,7 @@ use http::header::{CONNECTION, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 
 use super::encode::Persistence;
-use super::head::{HeadLimits, MalformedHead, header_map, malformed, take_head, tokens, values, with_room};
+use super::head::{Fields, HeadLimits, MalformedHead, header_map, malformed, take_head, tokens, values, with_room};
 use super::host::check_authority;
 use super::length::{BodyLength, content_length, is_chunked};
 use crate::protocol::{KnownField, KnownFields};
@@ -13,7 +13,7 @@ use crate::protocol::{KnownField, KnownFields};
 /// The head of a request, and what it says of its message.
 #[derive(Debug)]
 pub struct ReceivedRequest {
-    /// Method, target, version and headers. A target in absolute form keeps its authority, and `Host` says the same (RFC 9112 section 3.2.2).
+    /// Method, target, version and headers, but for a `Connection` that says no more than whether the client goes on. A target in absolute form keeps its authority, and `Host` says the same (RFC 9112 section 3.2.2).
     pub request: Request<()>,
     /// How long the body is; never [`BodyLength::UntilClose`].
     pub length: BodyLength,
@@ -69,7 +69,7 @@ pub(super) const METHOD_NOT_OFFERED: MalformedHead =
 
 fn parse_head(head: &Bytes, limits: &HeadLimits) -> Result<ReceivedRequest, MalformedHead> {
     let mut target = None;
-    let (method, version, (mut headers, known)) = with_room(limits.max_fields, |room| {
+    let (method, version, mut fields) = with_room(limits.max_fields, |room| {
         let mut parsed = httparse::Request::new(&mut []);
         parsed.parse_with_uninit_headers(head, room)?;
         target = parsed.path.map(|path| head.slice_ref(path.as_bytes()));
@@ -84,15 +84,15 @@ fn parse_head(head: &Bytes, limits: &HeadLimits) -> Result<ReceivedRequest, Malf
         return Err(METHOD_NOT_OFFERED);
     }
     let uri = check_target(&method, target.unwrap_or_default(), limits)?;
-    check_host(&mut headers, &uri, version)?;
-    let length = request_length(&headers, known, version)?;
-    let persistence = Persistence::said_by(version, &headers, known);
-    let is_waiting_for_continue = known.has(KnownField::Expect) && expectation(&headers, version)?;
+    check_host(&mut fields.map, &uri, version)?;
+    let length = request_length(&fields.map, fields.known, version)?;
+    let persistence = Persistence::said_by(version, &fields);
+    let is_waiting_for_continue = fields.known.has(KnownField::Expect) && expectation(&fields.map, version)?;
     let mut request = Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = uri;
     *request.version_mut() = version;
-    *request.headers_mut() = headers;
+    *request.headers_mut() = fields.map;
     Ok(ReceivedRequest { request, length, persistence, is_waiting_for_continue })
 }
 
@@ -184,10 +184,10 @@ fn expectation(headers: &HeaderMap, version: Version) -> Result<bool, MalformedH
 
 impl Persistence {
     /// What the sender of a message says of its connection (RFC 9112 section 9.3).
-    pub(super) fn said_by(version: Version, headers: &HeaderMap, known: KnownFields) -> Self {
-        let (mut closes, mut keeps) = (false, false);
-        if known.has(KnownField::Connection) {
-            for token in tokens(headers, &CONNECTION) {
+    pub(super) fn said_by(version: Version, fields: &Fields) -> Self {
+        let (mut closes, mut keeps) = (fields.closes, fields.keeps);
+        if fields.known.has(KnownField::Connection) {
+            for token in tokens(&fields.map, &CONNECTION) {
                 closes |= token.eq_ignore_ascii_case(b"close");
                 keeps |= token.eq_ignore_ascii_case(b"keep-alive");
             }

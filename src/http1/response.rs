@@ -2,17 +2,17 @@
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, Method, Response, StatusCode, Version};
+use http::{Method, Response, StatusCode, Version};
 
 use super::encode::Persistence;
-use super::head::{HeadLimits, MalformedHead, header_map, malformed, take_head, with_room};
+use super::head::{Fields, HeadLimits, MalformedHead, header_map, malformed, take_head, with_room};
 use super::length::{BodyLength, content_length, is_chunked};
-use crate::protocol::{KnownField, KnownFields};
+use crate::protocol::KnownField;
 
 /// The head of an answer, and what it says of its message.
 #[derive(Debug)]
 pub struct ReceivedResponse {
-    /// Status, version and headers. An answer that came in chunks has no `Content-Length` here, whatever was sent.
+    /// Status, version and headers, but for a `Connection` that says no more than whether the connection goes on. An answer that came in chunks has no `Content-Length` here, whatever was sent.
     pub response: Response<()>,
     /// How long the body is.
     pub length: BodyLength,
@@ -53,26 +53,26 @@ fn parse_head(head: &Bytes, limits: &HeadLimits, method: &Method) -> Result<Rece
         Ok((parsed.code.unwrap_or_default(), parsed.version, header_map(head, parsed.headers, MORE_FIELDS)))
     })
     .map_err(malformed)?;
-    let (mut headers, known) = headers?;
+    let mut fields = headers?;
     let status = StatusCode::from_u16(status).map_err(|_| MalformedHead::bad("the status is not a number from 100 to 999"))?;
     let version = if version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
-    let (length, persistence) = answer_length(&mut headers, known, status, version, method)?;
+    let (length, persistence) = answer_length(&mut fields, status, version, method)?;
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.version_mut() = version;
-    *response.headers_mut() = headers;
+    *response.headers_mut() = fields.map;
     Ok(ReceivedResponse { response, length, persistence })
 }
 
 /// RFC 9112 section 6.3.
 fn answer_length(
-    headers: &mut HeaderMap,
-    known: KnownFields,
+    fields: &mut Fields,
     status: StatusCode,
     version: Version,
     method: &Method,
 ) -> Result<(BodyLength, Persistence), MalformedHead> {
-    let persistence = Persistence::said_by(version, headers, known);
+    let persistence = Persistence::said_by(version, fields);
+    let (headers, known) = (&mut fields.map, fields.known);
     let has_no_body = *method == Method::HEAD
         || status.is_informational()
         || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

@@ -8,7 +8,6 @@
 //! | `lb_placer_client_cancelled_total`, `…_client_timeout_total`, `lb_placer_timeout_total` | `…_count` |
 //! | `lb_placer_placed_{ok,abort,error}_total`, `lb_placer_retry_{busy,error}_total` | `…_count` |
 
-
 use super::placers::Reason;
 use crate::model::FunctionName;
 use crate::telemetry::metrics::{

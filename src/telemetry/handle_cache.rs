@@ -43,8 +43,7 @@ impl<K: Hash + Eq, H> HandleCache<K, H> {
         let mut hash = FxBuildHasher.hash_one(key);
         loop {
             // Another thread may be first, with this key or with another.
-            let entry = place
-                .get_or_init(|| Box::new(Entry { key: key.to_owned(), handles: make(), below: Default::default() }));
+            let entry = place.get_or_init(|| Box::new(Entry { key: key.to_owned(), handles: make(), below: Default::default() }));
             if entry.key.borrow() == key {
                 return &entry.handles;
             }
