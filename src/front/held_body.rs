@@ -173,7 +173,8 @@ where
         // Nearly always it came with the head, and nothing has to be waited for.
         match std::future::poll_fn(|cx| Poll::Ready(body.as_mut().poll_frame(cx))).await {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(whole) if whole.len() as u64 == length => {
+                // More than that may follow in HTTP/2: trailers, or the end alone.
+                Ok(whole) if whole.len() as u64 == length && body.is_end_stream() => {
                     upload.at_once = length;
                     return Ok(CallBody::Held(whole));
                 }

@@ -283,7 +283,7 @@ impl Front {
         record.sent_by(&request_id, hop.map(|hop| hop.address));
         let wants_explanation =
             known.has(KnownField::Runpool) && head.headers.get(headers::EXPLAIN).is_some_and(|value| value == "1");
-        if wants_explanation || telemetry.explained.wants_next(turn::now()) {
+        if wants_explanation {
             record.accounts = Accounts::All;
         }
         let is_head = head.method == Method::HEAD;
@@ -332,7 +332,12 @@ impl Front {
         record.placed_by(shared.placement.placer_name(call.function.name()));
         let kind = call.kind;
         let result = match kind {
-            CallKind::Sync => shared.placement.place_into(&call, &body, record.accounts, &mut record.report).await,
+            CallKind::Sync => {
+                if record.accounts == Accounts::Unusual && shared.books.telemetry.explained.wants_next(turn::now()) {
+                    record.accounts = Accounts::All;
+                }
+                shared.placement.place_into(&call, &body, record.accounts, &mut record.report).await
+            }
             CallKind::Detached => {
                 // On the heap, as it is rare and large.
                 let placed = Box::pin(shared.executions.start(*call, body)).await;

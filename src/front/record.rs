@@ -287,9 +287,9 @@ fn line(call_id: CallId, trace: &TraceContext, head: &request::Parts) -> Entry {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.tell(Outcome::ClientGone);
         if self.has_place {
             self.books.places.give_back();
         }
+        self.tell(Outcome::ClientGone);
     }
 }

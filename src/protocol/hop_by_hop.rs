@@ -43,7 +43,7 @@ pub fn remove_known_hop_by_hop(headers: &mut HeaderMap, known: KnownFields) {
     }
 }
 
-/// Whether `Connection` says no more than whether the connection goes on, as it usually does.
+/// Whether `Connection` says no more than whether the connection goes on. Heads that `http1` has read have no such field left.
 fn lists_nothing(headers: &HeaderMap) -> bool {
     let mut values = headers.iter().filter(|(name, _)| *name == CONNECTION).map(|(_, value)| value.as_bytes());
     values.all(|value| value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close"))

@@ -84,7 +84,7 @@ impl Workers {
     }
 }
 
-/// Makes the current thread a worker, which has no others beside it and does everything. Returns the runtime that it is to drive; others may help out for a moment
+/// Makes the current thread a worker, which has no others beside it and does all that takes no time. Returns the runtime that it is to drive; others may help out for a moment
 /// with what takes long.
 ///
 /// # Errors

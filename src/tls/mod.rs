@@ -31,7 +31,7 @@ pub use config::{ClientCertificates, ClientTlsConfig, ServerTlsConfig};
 pub use files::TlsFileError;
 pub use identity::PeerIdentity;
 pub use metrics::TlsMetrics;
-pub use reload::{Reloadable, follow};
+pub use reload::{Reloadable, follow, reload};
 pub use server::{HandshakeError, ServerTls};
 pub use stream::{SCRATCH, Stream, poll_read_more};
 

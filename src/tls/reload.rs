@@ -23,9 +23,16 @@ pub async fn follow(reloadable: Arc<dyn Reloadable>) {
     let mut changes = Changes::of(reloadable.files());
     loop {
         // What was changed before the watching began is seen here.
-        reloadable.reload();
+        reload(&reloadable).await;
         changes.next().await;
     }
+}
+
+/// Looks at the files now, on a thread of its own: calls go on while they are read.
+pub async fn reload(reloadable: &Arc<dyn Reloadable>) {
+    let reloadable = Arc::clone(reloadable);
+    // A panic was told; and nobody waits when the program ends.
+    let _ = tokio::task::spawn_blocking(move || reloadable.reload()).await;
 }
 
 /// What files were like when they were looked at last: a hash, as the files may be keys.

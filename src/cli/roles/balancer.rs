@@ -257,7 +257,7 @@ impl Service for Balancer {
         if let Some(registrar) = &self.shown.registrar {
             registrar.set_tokens(registration_tokens);
         }
-        self.tls.reload();
+        self.tls.reload().await;
         self.shown.take_over(config_values(loaded));
         // Whoever moves log files away asks for new ones by the same signal.
         self.access_log.reopen();

@@ -63,7 +63,9 @@ impl Reload {
 
     /// The keys that have changed and need a restart.
     async fn try_run(&mut self, service: &mut impl Service) -> anyhow::Result<Vec<String>> {
-        let mut next = Config::load(&self.sources.0)?;
+        // On a thread of its own: calls go on while files are read.
+        let sources = self.sources.0.clone();
+        let mut next = tokio::task::spawn_blocking(move || Config::load(&sources)).await??;
         for warning in &next.warnings {
             tracing::warn!("{warning}");
         }

@@ -163,7 +163,7 @@ impl Service for Runner {
 
     /// Functions come from balancers: there is nothing to take over but certificates.
     async fn reload(&mut self, _: &Loaded) -> anyhow::Result<()> {
-        self.tls.reload();
+        self.tls.reload().await;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::task::JoinSet;
 
 use crate::telemetry::metrics::Metrics;
-use crate::tls::{ClientTls, ClientTlsConfig, Reloadable, ServerTls, ServerTlsConfig, TlsMetrics, follow};
+use crate::tls::{ClientTls, ClientTlsConfig, Reloadable, ServerTls, ServerTlsConfig, TlsMetrics, follow, reload};
 
 /// All that a role has loaded. Dropping it ends the following.
 pub(super) struct RoleTls {
@@ -51,8 +51,10 @@ impl RoleTls {
     }
 
     /// Looks at the files again now. What is wrong with them is told, and changes nothing.
-    pub(super) fn reload(&self) {
-        self.loaded.iter().for_each(|tls| tls.reload());
+    pub(super) async fn reload(&self) {
+        for tls in &self.loaded {
+            reload(tls).await;
+        }
     }
 
     fn keep(&mut self, tls: Arc<dyn Reloadable>) {

@@ -8,7 +8,8 @@ use super::problems::Failure;
 use crate::front::CallPlacement;
 use crate::model::{CallId, InvalidId, Outcome};
 
-/// Why one of the last calls went where it went, or why it was not placed. How many calls are remembered says `admin.explained_calls`.
+/// Why one of the last calls went where it went, or why it was not placed. How many calls are remembered says `admin.explained_calls`; of calls that went smoothly and came by
+/// thousands a second, only some are.
 #[utoipa::path(
     get,
     path = "/v1/calls/{id}/placement", operation_id = "explainCall",

@@ -129,7 +129,7 @@ impl Future for Woken {
     type Output = Next;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Next> {
-        // The loop lives as long as the call's guard, and answers every call that it has parked.
+        // The loop lives longer than the call's guard, and answers every call that it has parked.
         Pin::new(&mut self.0).poll(cx).map(|next| next.unwrap_or(REJECTED))
     }
 }

@@ -159,7 +159,7 @@ impl Placement {
     }
 
     /// The same, with the report where it is also there when the future was dropped, and an account of those calls only that are to have one.
-    pub async fn place_into(&self, call: &Call, body: &CallBody, accounts: Accounts, report: &mut Report) -> PlacedResult {
+    pub async fn place_into(&self, call: &Call, body: &CallBody, mut accounts: Accounts, report: &mut Report) -> PlacedResult {
         let shared = &*self.shared;
         let timeout = match call.kind {
             CallKind::Sync => shared.times.placer_timeout,
@@ -176,7 +176,11 @@ impl Placement {
                     Some(snapshot) if !snapshot.is_empty() => PoolAnswer::ok(snapshot),
                     // On the heap, as it is rare and large.
                     _ => match Box::pin(self.runners(call, &until, &mut tally)).await {
-                        Ok(answer) => answer,
+                        Ok(answer) => {
+                            // It may have waited, of which the loop knows nothing.
+                            accounts = Accounts::All;
+                            answer
+                        }
                         Err(end) => return tally.not_placed(end),
                     },
                 };

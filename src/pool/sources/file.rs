@@ -74,8 +74,17 @@ impl FileSource {
     pub async fn follow(mut self, pool: Arc<ConfiguredPool>, metrics: SourceMetrics) {
         let mut changes = Changes::of([self.path.as_path()]);
         loop {
-            // What was changed before the watching began is seen here.
-            self.take_over(&pool, &metrics);
+            let (pool, metrics) = (Arc::clone(&pool), metrics.clone());
+            let look = move || {
+                self.take_over(&pool, &metrics);
+                self
+            };
+            // What was changed before the watching began is seen here. On a thread of its own: calls go on while a file is read.
+            match tokio::task::spawn_blocking(look).await {
+                Ok(source) => self = source,
+                // It has panicked, which was told, or the program ends.
+                Err(_) => return,
+            }
             changes.next().await;
         }
     }
