@@ -393,6 +393,31 @@ fn a_lost_call_that_may_run_twice_goes_on_to_three_runners_and_no_further() {
     });
 }
 
+/// To say why a call went where it went costs as much as to decide it.
+#[test]
+fn only_what_did_not_go_smoothly_has_an_account_where_those_are_wanted() {
+    for_every_placer(|choice| async move {
+        let runners = [Slots::new("a:1", 3, Duration::ZERO)];
+        let (full, filled) = (Slots::full("b:1"), list(&runners));
+        let place = async |pool: Arc<dyn RunnerPool>, accounts| {
+            let (call, body, mut report) = (call(), CallBody::empty(), Report::default());
+            let placed = placement(choice, pool).place_into(&call, &body, accounts, &mut report).await;
+            assert!(placed.unwrap().is_ok());
+            report
+        };
+        let smooth = || Arc::new(SnapshotPool::new(members(&runners)).unwrap());
+        assert!(place(smooth(), Accounts::All).await.account.is_some());
+        assert!(place(smooth(), Accounts::Unusual).await.account.is_none());
+        // It waits where no loop sees it.
+        let late = Asked::new(move |question| if question == 1 { empty(None) } else { PoolAnswer::ok(Arc::clone(&filled)) });
+        let waited = place(late, Accounts::Unusual).await;
+        assert!(!waited.waited.is_zero() && waited.account.is_some());
+        let refused =
+            place(Arc::new(SnapshotPool::new(members(&[full, Arc::clone(&runners[0])])).unwrap()), Accounts::Unusual).await;
+        assert_eq!(refused.account.is_some(), refused.refusals > 0);
+    });
+}
+
 /// Fn counts a client that leaves while its call waits as `server_busy`.
 #[test]
 fn a_client_that_leaves_is_counted_as_such_and_frees_its_attempt_at_once() {
