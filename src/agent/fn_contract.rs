@@ -95,7 +95,7 @@ pub(crate) fn write_request(into: &mut BytesMut, request: &FunctionRequest, dead
         }
     }
     if !has_host {
-        head.own_field("host", &HeaderValue::from_static("localhost"));
+        head.field(&HOST, &HeaderValue::from_static("localhost"));
     }
     let call = request.call;
     let deadline = Rfc3339::seconds(deadline);

@@ -320,7 +320,7 @@ async fn a_client_cannot_take_away_what_runners_are_told_of_it() {
     let runner = Scripted::new("a:1", move |call| {
         let head = &call.call.head;
         let mut all = head.headers.clone();
-        all.extend(head.hop.iter().map(|(name, value)| (HeaderName::from_static(name), value.clone())));
+        all.extend(head.hop.iter().map(|(name, value)| (HeaderName::from_static(name), value.to_value())));
         *log.lock().unwrap() = all;
         async { Attempt::Committed(Ok(Response::new(AnswerBody::empty()))) }.boxed()
     });

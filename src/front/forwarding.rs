@@ -1,13 +1,13 @@
 //! What a gateway says of the hop behind it, and what it believes of the hops before: `Via`, `X-Forwarded-*`, `Forwarded`, `Max-Forwards`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use http::header::{FORWARDED, MAX_FORWARDS, VIA};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::http1::check_authority;
-use crate::model::HopFields;
+use crate::model::{AddressText, HopFields, HopText};
 use crate::protocol::{KnownField, KnownFields};
 
 /// In which words runners are told who called.
@@ -35,34 +35,34 @@ impl ForwardedStyle {
     }
 }
 
-/// The hop from a client to us, made once for a connection.
-#[derive(Debug)]
+/// The hop from a client to us. Small, as each idle connection has one.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct ClientHop {
     pub(super) address: SocketAddr,
-    /// As `X-Forwarded-For` has it.
-    plain: HeaderValue,
-    /// As the parameter `for` of `Forwarded` has it (RFC 7239 section 6).
-    node: String,
-    /// Of which scheme the request was: http or https.
-    scheme: &'static str,
+    /// The request came encrypted.
+    is_tls: bool,
 }
 
 impl ClientHop {
-    pub(super) fn new(address: SocketAddr) -> Self {
-        let ip = address.ip().to_canonical();
-        let plain = ip.to_string();
-        let node = match ip {
-            IpAddr::V4(_) => plain.clone(),
-            IpAddr::V6(_) => format!("\"[{plain}]\""),
-        };
-        // The text of an address is always a valid header value.
-        let plain = HeaderValue::from_str(&plain).unwrap_or(HeaderValue::from_static("unknown"));
-        Self { address, plain, node, scheme: "http" }
+    pub(super) const fn new(address: SocketAddr, is_tls: bool) -> Self {
+        Self { address, is_tls }
     }
 
-    /// The same, encrypted.
-    pub(super) fn by_tls(self) -> Self {
-        Self { scheme: "https", ..self }
+    /// The address, as `X-Forwarded-For` has it.
+    fn text(&self) -> AddressText {
+        AddressText::of(self.address.ip())
+    }
+
+    /// The same as the parameter `for` of `Forwarded` has it (RFC 7239 section 6).
+    fn node(&self) -> String {
+        let text = self.text();
+        let text = text.as_str();
+        if text.contains(':') { format!("\"[{text}]\"") } else { text.to_owned() }
+    }
+
+    /// Of which scheme the request was.
+    const fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
     }
 }
 
@@ -143,7 +143,7 @@ impl Forwarding {
             Version::HTTP_10 => &self.via[0],
             _ => &self.via[1],
         };
-        let mut told = HopFields { via: via.clone(), ..HopFields::default() };
+        let mut told = HopFields { via: via.clone().map(HopText::from), ..HopFields::default() };
         let mut former = |field, name: HeaderName| if known.has(field) { self.trusted(headers, &name) } else { None };
         let former_for = former(KnownField::XForwardedFor, HeaderName::from_static(HopFields::FOR));
         let former_forwarded = former(KnownField::Forwarded, FORWARDED);
@@ -153,22 +153,22 @@ impl Forwarding {
         let Some(hop) = hop else { return told };
         if self.style.has_x() {
             told.forwarded_for = match former_for {
-                Some(former) => joined(&former, hop.plain.to_str().unwrap_or_default()),
-                None => Some(hop.plain.clone()),
+                Some(former) => joined(&former, hop.text().as_str()),
+                None => Some(HopText::Address(hop.text())),
             };
-            told.forwarded_proto = (!has_proto).then(|| HeaderValue::from_static(hop.scheme));
+            told.forwarded_proto = (!has_proto).then(|| HeaderValue::from_static(hop.scheme()).into());
         }
         if self.style.has_forwarded() {
             let quoted = host.as_ref().and_then(|host| host.to_str().ok()).filter(|host| !host.contains(['"', '\\']));
             let host = quoted.map_or_else(String::new, |host| format!(";host=\"{host}\""));
-            let element = format!("for={}{host};proto={}", hop.node, hop.scheme);
+            let element = format!("for={}{host};proto={}", hop.node(), hop.scheme());
             told.forwarded = match former_forwarded {
                 Some(former) => joined(&former, &element),
-                None => HeaderValue::from_str(&element).ok(),
+                None => HeaderValue::from_str(&element).ok().map(HopText::from),
             };
         }
         if self.style.has_x() && !has_host {
-            told.forwarded_host = host;
+            told.forwarded_host = host.map(HopText::from);
         }
         told
     }
@@ -219,8 +219,8 @@ fn is_scheme(text: &[u8]) -> bool {
     ["http", "https", "ws", "wss"].iter().any(|scheme| text.eq_ignore_ascii_case(scheme.as_bytes()))
 }
 
-fn joined(former: &str, last: &str) -> Option<HeaderValue> {
-    HeaderValue::try_from(format!("{former}, {last}")).ok()
+fn joined(former: &str, last: &str) -> Option<HopText> {
+    HeaderValue::try_from(format!("{former}, {last}")).ok().map(HopText::from)
 }
 
 #[cfg(test)]
@@ -233,11 +233,11 @@ mod tests {
 
     fn written(forwarding: &Forwarding, pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = map(pairs);
-        let hop = ClientHop::new("192.0.2.7:5000".parse().unwrap());
+        let hop = ClientHop::new("192.0.2.7:5000".parse().unwrap(), false);
         let (known, host) = (KnownFields::of(&headers), HeaderValue::from_static("shop:80"));
         let told = forwarding.tell(&mut headers, known, Version::HTTP_11, Some(&hop), Some(host));
         for (name, value) in told.iter() {
-            headers.append(HeaderName::from_static(name), value.clone());
+            headers.append(HeaderName::from_static(name), value.to_value());
         }
         headers
     }
@@ -306,8 +306,8 @@ mod tests {
     fn forwarded_is_written_as_rfc_7239_has_it() {
         let headers = written(&Forwarding::new("", 1, ForwardedStyle::Forwarded), &[("forwarded", "for=a, for=b")]);
         assert_eq!(headers, map(&[("forwarded", "for=b, for=192.0.2.7;host=\"shop:80\";proto=http")]));
-        let six = ClientHop::new("[2001:db8::1]:1".parse().unwrap());
-        assert_eq!(six.node, "\"[2001:db8::1]\"");
+        let six = ClientHop::new("[2001:db8::1]:1".parse().unwrap(), false);
+        assert_eq!(six.node(), "\"[2001:db8::1]\"");
     }
 
     #[test]

@@ -216,7 +216,7 @@ impl Front {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let hop = request.extensions().get::<ClientAddress>().map(|client| ClientHop::new(client.0));
+        let hop = request.extensions().get::<ClientAddress>().map(|client| ClientHop::new(client.0, false));
         self.answer(self.arrive(request, hop.as_ref()), options, hop.as_ref()).await
     }
 }
@@ -225,18 +225,23 @@ impl Front {
 pub(super) struct Visited {
     pub(super) front: Front,
     pub(super) hop: ClientHop,
+    /// Whose certificate the client showed.
+    pub(super) identity: Option<ClientIdentity>,
 }
 
 impl Visited {
     /// Answers one request. The call begins with this, not with the first look at the future.
     pub(super) fn handle<B>(
         self: &Arc<Self>,
-        request: Request<B>,
+        mut request: Request<B>,
     ) -> impl Future<Output = Result<Response<FrontBody>, Infallible>> + Send + use<B>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
+        if let Some(identity) = &self.identity {
+            request.extensions_mut().insert(identity.clone());
+        }
         let arrived = self.front.arrive(request, Some(&self.hop));
         let visited = Arc::clone(self);
         async move { Ok(visited.front.answer(arrived, &[], Some(&visited.hop)).await) }

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use super::encode::{put_field, put_framing};
 use super::length::BodyLength;
+use crate::model::HopText;
 
 /// The head of a request that is being written. What frames the body is written by [`end`](Self::end) alone.
 #[derive(Debug)]
@@ -59,7 +60,7 @@ impl<'b> RequestWriter<'b> {
     }
 
     /// Writes a field whose name is our own, in lower case, and frames no body.
-    pub fn own_field(&mut self, name: &'static str, value: &HeaderValue) {
+    pub fn own_field(&mut self, name: &'static str, value: &HopText) {
         put_field(self.into, name, value.as_bytes());
     }
 

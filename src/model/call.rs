@@ -7,6 +7,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::function::Function;
+use super::hop_text::HopText;
 use super::ids::CallId;
 
 /// Whether somebody waits for the answer.
@@ -42,15 +43,15 @@ pub struct TraceContext {
 #[derive(Clone, Debug, Default)]
 pub struct HopFields {
     /// `Via` (RFC 9110 section 7.6.3): one more line of it.
-    pub via: Option<HeaderValue>,
+    pub via: Option<HopText>,
     /// `X-Forwarded-For`.
-    pub forwarded_for: Option<HeaderValue>,
+    pub forwarded_for: Option<HopText>,
     /// `X-Forwarded-Proto`.
-    pub forwarded_proto: Option<HeaderValue>,
+    pub forwarded_proto: Option<HopText>,
     /// `X-Forwarded-Host`.
-    pub forwarded_host: Option<HeaderValue>,
+    pub forwarded_host: Option<HopText>,
     /// `Forwarded` (RFC 7239).
-    pub forwarded: Option<HeaderValue>,
+    pub forwarded: Option<HopText>,
 }
 
 impl HopFields {
@@ -62,7 +63,7 @@ impl HopFields {
     pub const HOST: &str = "x-forwarded-host";
 
     /// Those that are there, each with its name in lower case.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &HopText)> {
         let Self { via, forwarded_for, forwarded_proto, forwarded_host, forwarded } = self;
         let fields = [
             ("via", via),

@@ -11,15 +11,17 @@ use http::{Request, Response};
 use http_body::Body;
 use hyper::service::Service;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::SemaphorePermit;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Surroundings, serve_connection};
+use super::crowd::Crowd;
 use super::hand_over::hold_off;
 use super::limits::ConnectionLimits;
 use super::request_body::RequestBody;
-use super::server::{Draining, HalfClose, Place, Rules, Said, Server};
+use super::server::{Draining, HalfClose, Place, Rules, Server};
+use super::watch::tick;
 use crate::http1::MalformedHead;
 use crate::model::Outcome;
 use crate::protocol::Problem;
@@ -61,8 +63,9 @@ impl From<TcpListener> for Listening {
 /// A connection before its first request.
 struct Accepted {
     stream: Stream,
-    peer: Peer,
     place: Place,
+    identity: Option<Arc<PeerIdentity>>,
+    is_tls: bool,
 }
 
 /// Pause after an error of `accept` that concerns the whole process (out of file descriptors, out of memory): trying again at once would
@@ -82,21 +85,22 @@ impl Server {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        // Each connection asks for it with every answer: of the token, that is a lock.
-        let said = Said::default();
+        let crowd = Crowd::default();
+        let _cut = crowd.cut_at_end();
         let saying = async {
             closing.cancelled().await;
-            said.say();
+            crowd.close();
             std::future::pending::<Infallible>().await
         };
         tokio::select! {
             biased;
             never = saying => match never {},
-            () = self.serve_until(listener.into(), &said, make_service) => {}
+            never = crowd.keep_time(tick(self.rules.limits.shortest_time())) => match never {},
+            () = self.serve_crowd(listener.into(), &crowd, make_service) => {}
         }
     }
 
-    async fn serve_until<M, S, B>(&self, listener: Listening, closing: &Said, make_service: M)
+    async fn serve_crowd<M, S, B>(&self, listener: Listening, crowd: &Crowd, make_service: M)
     where
         M: Fn(Peer) -> S,
         S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
@@ -105,40 +109,39 @@ impl Server {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let Listening { socket, tls } = listener;
-        let (mut connections, mut handshakes) = (JoinSet::new(), JoinSet::new());
-        let begin = |connections: &mut JoinSet<()>, accepted: Accepted| {
-            let Accepted { stream, peer, place } = accepted;
-            let around = Surroundings { rules: Arc::clone(&self.rules), peer: peer.clone(), closing: closing.clone() };
-            let service = make_service(peer);
-            connections.spawn(serve_connection(stream, around, service, place));
+        let mut handshakes = JoinSet::new();
+        let begin = |accepted: Accepted| {
+            let Accepted { stream, place, identity, is_tls } = accepted;
+            let around = Surroundings { place, identity, is_tls, crowd: crowd.clone() };
+            let service = make_service(around.peer());
+            tokio::spawn(crowd.admit(serve_connection(stream, around, service)));
         };
-        let admit = |connections: &mut JoinSet<()>, handshakes: &mut JoinSet<Option<Accepted>>, incoming: Incoming| match &tls {
-            None => begin(connections, incoming.cleartext()),
+        let admit = |handshakes: &mut JoinSet<Option<Accepted>>, incoming: Incoming| match &tls {
+            None => begin(incoming.cleartext()),
             // Elsewhere: nobody waits for another's handshake.
             Some(tls) => drop(handshakes.spawn(incoming.encrypted(Arc::clone(tls)))),
         };
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = closing.told() => break,
-                Some(_) = connections.join_next() => continue,
+                () = crowd.closing().told() => break,
                 Some(ended) = handshakes.join_next() => {
                     if let Ok(Some(accepted)) = ended {
-                        begin(&mut connections, accepted);
+                        begin(accepted);
                     }
                     continue;
                 }
                 accepted = accept(&socket, &self.rules) => accepted,
             };
             let Some(incoming) = accepted else { break };
-            admit(&mut connections, &mut handshakes, incoming);
+            admit(&mut handshakes, incoming);
         }
         if let Some(time) = hold_off(&socket, self.sharing) {
             let mut over = std::pin::pin!(tokio::time::sleep(time));
             loop {
                 tokio::select! {
                     biased;
-                    Some(incoming) = accept(&socket, &self.rules) => admit(&mut connections, &mut handshakes, incoming),
+                    Some(incoming) = accept(&socket, &self.rules) => admit(&mut handshakes, incoming),
                     () = &mut over => break,
                 }
             }
@@ -146,16 +149,16 @@ impl Server {
         // For the kernel, and for their clients, these are connections already: closing the listener would reset them.
         if let Ok(socket) = socket.into_std() {
             while let Some(incoming) = accept_waiting(&socket, &self.rules).await {
-                admit(&mut connections, &mut handshakes, incoming);
+                admit(&mut handshakes, incoming);
             }
         }
         // They end in time by themselves.
         while let Some(ended) = handshakes.join_next().await {
             if let Ok(Some(accepted)) = ended {
-                begin(&mut connections, accepted);
+                begin(accepted);
             }
         }
-        while connections.join_next().await.is_some() {}
+        crowd.ended().await;
     }
 }
 
@@ -190,27 +193,23 @@ fn refusal(malformed: &MalformedHead) -> Response<Bytes> {
 /// What was accepted, before anything was said.
 struct Incoming {
     stream: TcpStream,
-    address: SocketAddr,
     place: Place,
 }
 
 impl Incoming {
     fn cleartext(self) -> Accepted {
-        let Self { stream, address, place } = self;
-        Accepted { stream: Stream::Tcp(stream), peer: Peer { address, identity: None, is_tls: false }, place }
+        let Self { stream, place } = self;
+        Accepted { stream: Stream::Tcp(stream), place, identity: None, is_tls: false }
     }
 
     /// The connection after its handshake; `None` if it came to nothing.
     async fn encrypted(self, tls: Arc<ServerTls>) -> Option<Accepted> {
-        let Self { stream, address, place } = self;
+        let Self { stream, place } = self;
         match tls.accept(stream).await {
-            Ok((stream, identity)) => {
-                let peer = Peer { address, identity, is_tls: true };
-                Some(Accepted { stream: Stream::encrypted(stream), peer, place })
-            }
+            Ok((stream, identity)) => Some(Accepted { stream: Stream::encrypted(stream), place, identity, is_tls: true }),
             Err(error) => {
                 // Counted by the metrics; scanners make many.
-                tracing::debug!(%address, "{error}");
+                tracing::debug!(address = %place.address, "{error}");
                 None
             }
         }
@@ -218,13 +217,13 @@ impl Incoming {
 }
 
 /// The next connection, when there is room for one. `None` never comes while the semaphore is open.
-async fn accept(listener: &TcpListener, rules: &Rules) -> Option<Incoming> {
-    let mut permit = Arc::clone(&rules.places).acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener, rules: &Arc<Rules>) -> Option<Incoming> {
+    let mut permit = rules.places.acquire().await.ok()?;
     loop {
         match listener.accept().await {
             Ok((stream, address)) => match admit(stream, address, permit, rules) {
                 Some(accepted) => return Some(accepted),
-                None => permit = Arc::clone(&rules.places).acquire_owned().await.ok()?,
+                None => permit = rules.places.acquire().await.ok()?,
             },
             Err(error) => pause_after(&error).await,
         }
@@ -233,8 +232,8 @@ async fn accept(listener: &TcpListener, rules: &Rules) -> Option<Incoming> {
 
 /// The next connection of those that wait, when there is room for one; `None` if there is no more. Asks the kernel, which knows of connections that the runtime was
 /// not told of yet.
-async fn accept_waiting(listener: &net::TcpListener, rules: &Rules) -> Option<Incoming> {
-    let mut permit = Arc::clone(&rules.places).acquire_owned().await.ok()?;
+async fn accept_waiting(listener: &net::TcpListener, rules: &Arc<Rules>) -> Option<Incoming> {
+    let mut permit = rules.places.acquire().await.ok()?;
     loop {
         let accepted = listener.accept().and_then(|(stream, address)| {
             stream.set_nonblocking(true)?;
@@ -243,7 +242,7 @@ async fn accept_waiting(listener: &net::TcpListener, rules: &Rules) -> Option<In
         match accepted {
             Ok((stream, address)) => match admit(stream, address, permit, rules) {
                 Some(accepted) => return Some(accepted),
-                None => permit = Arc::clone(&rules.places).acquire_owned().await.ok()?,
+                None => permit = rules.places.acquire().await.ok()?,
             },
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
             Err(error) => pause_after(&error).await,
@@ -252,14 +251,14 @@ async fn accept_waiting(listener: &net::TcpListener, rules: &Rules) -> Option<In
 }
 
 /// Gives a connection its places; `None` if its client has as many as it may.
-fn admit(stream: TcpStream, address: SocketAddr, permit: OwnedSemaphorePermit, rules: &Rules) -> Option<Incoming> {
-    let Some(place) = rules.place_of(address.ip(), permit) else {
+fn admit(stream: TcpStream, address: SocketAddr, permit: SemaphorePermit<'_>, rules: &Arc<Rules>) -> Option<Incoming> {
+    let Some(place) = rules.place_of(address, permit) else {
         tracing::debug!(%address, "closed a connection: its client has as many as it may");
         return None;
     };
     // Answers are written whole; waiting to fill a segment only adds latency.
     let _ = stream.set_nodelay(true);
-    Some(Incoming { stream, address, place })
+    Some(Incoming { stream, place })
 }
 
 async fn pause_after(error: &io::Error) {

@@ -286,7 +286,7 @@ struct Patience<'a> {
 
 impl<'a> Patience<'a> {
     fn new(around: &'a Surroundings, until: Instant, watch: &'a mut Watch) -> Self {
-        watch.set(until.min(turn::now() + around.rules.limits.write_timeout));
+        watch.set(until.min(turn::now() + around.rules().limits.write_timeout));
         Self { around, until, watch, seen: None, rest: LONGEST_REST }
     }
 
@@ -303,7 +303,7 @@ impl<'a> Patience<'a> {
             Reader::Nobody | Reader::NeverAsked | Reader::Broken | Reader::StoodStill if !inside.is_read_closed => {
                 match inside.poll_closed(cx) {
                     Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    Poll::Ready(Ok(())) if self.around.rules.half_close == HalfClose::IsGone => return Poll::Ready(()),
+                    Poll::Ready(Ok(())) if self.around.rules().half_close == HalfClose::IsGone => return Poll::Ready(()),
                     Poll::Ready(Ok(())) | Poll::Pending => {}
                 }
             }
@@ -316,7 +316,7 @@ impl<'a> Patience<'a> {
                 return Poll::Ready(());
             }
             self.seen = waits;
-            self.watch.set(self.until.min(now + self.around.rules.limits.write_timeout));
+            self.watch.set(self.until.min(now + self.around.rules().limits.write_timeout));
         }
         Poll::Pending
     }

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -17,30 +17,46 @@ use hyper::service::Service;
 use tokio::time::Instant;
 
 use super::accept::Peer;
+use super::crowd::Crowd;
 use super::exchange::{After, exchange, refuse};
 use super::http2;
 use super::request_body::RequestBody;
-use super::server::{Place, Rules, Said};
+use super::server::{Place, Rules};
 use super::watch::Watch;
 use super::wire::Wire;
 use crate::http1::HEAD_TOO_SLOW;
 use crate::model::boxed;
 use crate::telemetry::turn::Turn;
-use crate::tls::Stream;
+use crate::tls::{PeerIdentity, Stream};
 
-/// What a connection has of its listener.
+/// What a connection has of its listener, and who is at its other end.
 pub(super) struct Surroundings {
-    pub(super) rules: Arc<Rules>,
-    /// Who is at the other end.
-    pub(super) peer: Peer,
-    /// Connections are to end with what they have begun.
-    pub(super) closing: Said,
+    /// What it takes of the listener's places, until this is dropped.
+    pub(super) place: Place,
+    pub(super) identity: Option<Arc<PeerIdentity>>,
+    pub(super) is_tls: bool,
+    /// The other connections of the listener.
+    pub(super) crowd: Crowd,
 }
 
 impl Surroundings {
+    /// What every connection goes by.
+    pub(super) fn rules(&self) -> &Arc<Rules> {
+        &self.place.rules
+    }
+
+    pub(super) fn peer(&self) -> Peer {
+        Peer { address: self.place.address, identity: self.identity.clone(), is_tls: self.is_tls }
+    }
+
+    /// Connections are to end with what they have begun.
+    pub(super) fn is_closing(&self) -> bool {
+        self.crowd.closing().is_said()
+    }
+
     /// Whether the next request had better go elsewhere.
     pub(super) fn is_leaving(&self) -> bool {
-        self.rules.draining.is_set() || self.closing.is_said()
+        self.rules().draining.is_set() || self.is_closing()
     }
 }
 
@@ -62,12 +78,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Serves a connection to its end, and gives its place back. Dropping the future cuts it.
 ///
 /// What the future needs from its beginning is made here, since an argument of an `async fn` is kept twice: there may be as many of these as clients.
-pub(super) fn serve_connection<S, B>(
-    stream: Stream,
-    around: Surroundings,
-    service: S,
-    place: Place,
-) -> impl Future<Output = ()> + Send
+pub(super) fn serve_connection<S, B>(stream: Stream, around: Surroundings, service: S) -> impl Future<Output = ()> + Send
 where
     S: Service<Request<RequestBody>, Response = Response<B>, Error = Infallible> + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -75,11 +86,8 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let mut wire = Wire::new(stream, BytesMut::new());
-    let limits = &around.rules.limits;
-    let began = Instant::now();
-    let mut watch = Watch::new(began, limits.shortest_time());
     // hyper's own limits begin when it knows which version of HTTP is spoken: a connection that says nothing would keep its place for ever.
-    watch.set(began + limits.header_timeout);
+    let mut watch = Watch::new(around.crowd.clone(), Instant::now() + around.rules().limits.header_timeout);
     async move {
         match what_comes_first(&mut wire, &around, &mut watch).await {
             First::Nothing => {}
@@ -93,14 +101,11 @@ where
                 }
             }
         }
-        drop(place);
     }
 }
 
 async fn what_comes_first(wire: &mut Wire, around: &Surroundings, watch: &mut Watch) -> First {
-    let limit = around.rules.limits.header_timeout;
-    let sooner = Instant::now() + limit.min(FIRST_REQUEST);
-    let mut closing = pin!(around.closing.told());
+    let sooner = Instant::now() + around.rules().limits.header_timeout.min(FIRST_REQUEST);
     poll_fn(|cx| {
         let mut inside = wire.access();
         loop {
@@ -117,11 +122,11 @@ async fn what_comes_first(wire: &mut Wire, around: &Surroundings, watch: &mut Wa
                 Poll::Pending => break,
             }
         }
-        if closing.as_mut().poll(cx).is_ready() {
+        if around.is_closing() {
             watch.set_soon(sooner);
         }
         // Nobody asks why a connection was closed that has said nothing; of what has arrived, the runtime will tell.
-        if watch.poll_expired(cx).is_pending() || (around.closing.is_said() && inside.stream.has_unread()) {
+        if watch.poll_expired(cx).is_pending() || (around.is_closing() && inside.stream.has_unread()) {
             return Poll::Pending;
         }
         Poll::Ready(if inside.read.is_empty() { First::Nothing } else { First::Slow })
@@ -145,8 +150,6 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut closing = pin!(around.closing.told());
-    let mut will_be_told = false;
     loop {
         // On the heap only while it lasts: an idle connection is to be small.
         match in_turns(boxed(|| exchange(wire, around, service, watch)).into()).await {
@@ -165,11 +168,7 @@ where
                 Poll::Ready(Ok(_)) => return Poll::Ready(true),
                 Poll::Pending => {}
             }
-            if !std::mem::replace(&mut will_be_told, true) {
-                // From here on this task is woken when it is said.
-                let _ = closing.as_mut().poll(cx);
-            }
-            let is_over = around.closing.is_said() || watch.poll_expired(cx).is_ready();
+            let is_over = around.is_closing() || watch.poll_expired(cx).is_ready();
             // A last look: a request that has arrived is answered, and its client told to close. The runtime will tell of it.
             if is_over && !inside.stream.has_unread() { Poll::Ready(false) } else { Poll::Pending }
         })

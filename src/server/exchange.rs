@@ -61,7 +61,7 @@ where
 {
     wire.take_back();
     let now = turn::now();
-    let limits = &around.rules.limits;
+    let limits = &around.rules().limits;
     watch.set(now + limits.header_timeout);
     // What was awaited is taken apart before anything else is awaited, here and below: else it would stay in the future, and as many of these are there as calls
     // are in hand.
@@ -84,7 +84,7 @@ where
     };
     match sending.await {
         Sent::Whole(Persistence::KeepAlive) => {
-            watch.set(turn::now() + around.rules.limits.idle_timeout);
+            watch.set(turn::now() + around.rules().limits.idle_timeout);
             After::Next
         }
         Sent::Whole(Persistence::Close) => {
@@ -116,7 +116,7 @@ async fn read_head(wire: &mut Wire, around: &Surroundings, watch: &mut Watch) ->
     poll_fn(|cx| {
         let mut inside = wire.access();
         loop {
-            match go_on_parsing_request(&mut inside.read, &around.rules.head, &mut looked) {
+            match go_on_parsing_request(&mut inside.read, &around.rules().head, &mut looked) {
                 Ok(Some(received)) => return Poll::Ready(Head::Received(received)),
                 Ok(None) => {}
                 Err(malformed) => return Poll::Ready(Head::Malformed(malformed)),
@@ -133,8 +133,8 @@ async fn read_head(wire: &mut Wire, around: &Surroundings, watch: &mut Watch) ->
 
 /// Answers a head that cannot be taken. What follows it cannot be told apart, so that the connection ends.
 pub(super) async fn refuse(wire: &mut Wire, around: &Surroundings, malformed: MalformedHead, watch: &mut Watch) {
-    let answer = (around.rules.refuse)(around.peer.clone(), &malformed).map(Full::new);
-    let until = Instant::now() + around.rules.limits.write_timeout;
+    let answer = (around.rules().refuse)(around.peer(), &malformed).map(Full::new);
+    let until = Instant::now() + around.rules().limits.write_timeout;
     let asked = Asked { version: Version::HTTP_11, is_head: false, persistence: Persistence::Close, until };
     if let Sent::Whole(_) = send(wire, around, answer, asked, watch).await {
         linger(wire).await;
@@ -169,7 +169,7 @@ pub(super) const LONGEST_REST: u64 = 16 * 1024 * 1024;
 
 impl<'a> Client<'a> {
     fn new(around: &'a Surroundings, asked: &Asked, watch: &'a mut Watch) -> Self {
-        let now_or_later = asked.until.min(turn::now() + around.rules.limits.body_timeout);
+        let now_or_later = asked.until.min(turn::now() + around.rules().limits.body_timeout);
         watch.set(now_or_later);
         Self { around, version: asked.version, until: asked.until, watch, state: State::Open, read: 0, rest: LONGEST_REST }
     }
@@ -180,7 +180,7 @@ impl<'a> Client<'a> {
             match inside.reader() {
                 Reader::Nobody | Reader::Broken | Reader::StoodStill | Reader::NeverAsked => match inside.poll_closed(cx) {
                     Poll::Ready(Err(_)) => return Poll::Ready(()),
-                    Poll::Ready(Ok(())) if self.around.rules.half_close == HalfClose::IsGone => return Poll::Ready(()),
+                    Poll::Ready(Ok(())) if self.around.rules().half_close == HalfClose::IsGone => return Poll::Ready(()),
                     Poll::Ready(Ok(())) => {
                         self.state = State::Closed;
                         self.watch.set_soon(Instant::now() + ASK_AFTER);
@@ -217,7 +217,7 @@ impl<'a> Client<'a> {
                     inside.body_stands_still();
                 }
                 self.read = read;
-                self.watch.set(self.until.min(now + self.around.rules.limits.body_timeout));
+                self.watch.set(self.until.min(now + self.around.rules().limits.body_timeout));
             }
             State::Closed => {
                 // HTTP/1.0 has no interim answers: such a client is taken at its word.

@@ -47,7 +47,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let limits = &around.rules.limits;
+    let limits = &around.rules().limits;
     let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -61,7 +61,7 @@ where
         .max_header_list_size(u32::try_from(limits.max_header_size.bytes()).unwrap_or(u32::MAX));
     let streams = Arc::new(Streams::default());
     let (service, counted) = (Arc::new(service), Arc::clone(&streams));
-    let (rules, peer, answers) = (Arc::clone(&around.rules), around.peer.clone(), Arc::new(Answers::default()));
+    let (rules, peer, answers) = (Arc::clone(around.rules()), around.peer(), Arc::new(Answers::default()));
     let looked_after = Arc::clone(&answers);
     let service = service_fn(move |request: Request<Incoming>| {
         let (service, rules, one) = (Arc::clone(&service), Arc::clone(&rules), OneStream::begin(&counted));
@@ -87,8 +87,8 @@ where
         pin!(builder.serve_connection(TokioIo::new(Begun { read, stream, trailers: TrailersWatch::new() }), service));
     let leaves = async {
         tokio::select! {
-            () = around.closing.told() => {}
-            () = around.rules.draining.told() => {}
+            () = around.crowd.closing().told() => {}
+            () = around.rules().draining.told() => {}
             () = streams.idle_for(limits.idle_timeout) => {}
         }
     };

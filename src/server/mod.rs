@@ -7,7 +7,7 @@
 //! the connection ([`RequestBody`]), so that the answer arrives and the connection can be used again.
 //!
 //! HTTP/1.1 is ours, on the rules of `http1`: `connection` is the life of a connection, `exchange` one request and its answer, `answer` the sending of that, `wire`
-//! the bytes, `watch` the clock. HTTP/2 is hyper's (`http2`), with what hyper leaves to us: heads under the same rules, clients that take nothing (`http2_answer`),
+//! the bytes, `watch` the clock, `crowd` what the connections of a listener have together. HTTP/2 is hyper's (`http2`), with what hyper leaves to us: heads under the same rules, clients that take nothing (`http2_answer`),
 //! trailers with pseudo-headers (`http2_trailers`, `http2_block`). `workers` are the threads that connections live on.
 //!
 //! Restarts: `passed` are sockets that another process has opened for this one and will open to the next; `hand_over` is what a socket does at its end when the next
@@ -17,6 +17,7 @@ mod accept;
 mod answer;
 mod bind;
 mod connection;
+mod crowd;
 mod exchange;
 mod hand_over;
 mod http2;
@@ -39,5 +40,4 @@ pub use limits::{Admitted, ConnectionLimits, Exposure};
 pub use passed::{PassedError, PassedSockets};
 pub use request_body::{BodyStoodStill, RequestBody, RequestBodyError};
 pub use server::{Draining, HalfClose, Refuse, Server};
-pub(crate) use watch::Watch;
 pub use workers::{Workers, become_only_worker};

@@ -1,13 +1,13 @@
 //! What every connection of a listener, or of several listeners that are one to their clients, goes by.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::Response;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 use super::accept::Peer;
@@ -94,7 +94,7 @@ pub(super) struct Rules {
     pub(super) draining: Draining,
     pub(super) refuse: Refuse,
     /// A place for each connection.
-    pub(super) places: Arc<Semaphore>,
+    pub(super) places: Semaphore,
     clients: Clients,
 }
 
@@ -102,8 +102,8 @@ impl Server {
     /// Connections within these limits; heads that cannot be taken are answered by `refuse`.
     pub fn new(limits: ConnectionLimits, half_close: HalfClose, draining: Draining, refuse: Refuse) -> Self {
         let (head, places) = (limits.head(), limits.max_connections.min(Semaphore::MAX_PERMITS));
-        let clients = Clients { most: limits.max_connections_per_client, open: Arc::default() };
-        let rules = Rules { limits, head, half_close, draining, refuse, places: Arc::new(Semaphore::new(places)), clients };
+        let clients = Clients { most: limits.max_connections_per_client, open: Mutex::default() };
+        let rules = Rules { limits, head, half_close, draining, refuse, places: Semaphore::new(places), clients };
         Self { rules: Arc::new(rules), sharing: Sharing::Alone }
     }
 
@@ -117,52 +117,63 @@ impl Server {
 
 impl Rules {
     /// A place for a client's connection beside the others of its address; `None` if it has as many as it may.
-    pub(super) fn place_of(&self, address: IpAddr, permit: OwnedSemaphorePermit) -> Option<Place> {
+    pub(super) fn place_of(self: &Arc<Self>, address: SocketAddr, permit: SemaphorePermit<'_>) -> Option<Place> {
         // Clients on this machine are its owner's: proxies, and tests.
-        let counted = if self.clients.most == 0 || address.is_loopback() { None } else { Some(self.clients.enter(address)?) };
-        Some(Place { _permit: permit, _counted: counted })
+        let is_counted = self.clients.most > 0 && !address.ip().is_loopback();
+        if is_counted && !self.clients.enter(address.ip()) {
+            return None;
+        }
+        permit.forget();
+        Some(Place { rules: Arc::clone(self), address, is_counted })
     }
 }
 
 /// Connections by the address of their client.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Clients {
     most: usize,
     /// Protects the counts; held for a look-up, at the beginning and the end of a connection.
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    open: Mutex<HashMap<IpAddr, usize>>,
 }
 
 impl Clients {
-    fn enter(&self, address: IpAddr) -> Option<Counted> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+    fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one more; false if there are as many as there may be.
+    fn enter(&self, address: IpAddr) -> bool {
+        let mut open = self.open();
         let count = open.entry(address).or_default();
-        if *count >= self.most {
-            return None;
+        let has_room = *count < self.most;
+        *count += usize::from(has_room);
+        has_room
+    }
+
+    fn leave(&self, address: IpAddr) {
+        let mut open = self.open();
+        if let Some(count) = open.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&address);
+            }
         }
-        *count += 1;
-        Some(Counted { address, open: Arc::clone(&self.open) })
     }
 }
 
-/// The places that a connection takes until this is dropped.
+/// The places that a connection takes until this is dropped, by these rules: one of all, and one of those of its client.
 pub(super) struct Place {
-    _permit: OwnedSemaphorePermit,
-    _counted: Option<Counted>,
+    pub(super) rules: Arc<Rules>,
+    /// Whose it is.
+    pub(super) address: SocketAddr,
+    is_counted: bool,
 }
 
-struct Counted {
-    address: IpAddr,
-    open: Arc<Mutex<HashMap<IpAddr, usize>>>,
-}
-
-impl Drop for Counted {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.address);
-            }
+        self.rules.places.add_permits(1);
+        if self.is_counted {
+            self.rules.clients.leave(self.address.ip());
         }
     }
 }

@@ -1,88 +1,72 @@
-//! The clock of a connection: one timer, moved seldom.
+//! The clock of a client's connection: a deadline, looked at when the connections of its listener are.
 //!
-//! The connections of clients have one, and those to runners. Every step of a connection has a time by which it must be over. A timer for each would be made and unmade several times a request. So there is one, and
-//! it looks at the deadline only now and then: at most one shortest limit late, and without work for a connection that moves on.
+//! Every step of a connection has a time by which it must be over. A timer for each would be made and unmade several times a request, and one for each connection would be
+//! as large as the rest of an idle one. So there is none: the [`Crowd`] wakes each connection once a tick, and it looks at its deadline then, one tick late at most.
+//! What is to be noticed in time has a timer of its own, for as long as it lasts.
 
-use std::num::NonZero;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::crowd::Crowd;
 
 /// The clock of one connection.
 #[derive(Debug)]
-pub(crate) struct Watch {
-    timer: Pin<Box<Sleep>>,
+pub(super) struct Watch {
+    crowd: Crowd,
     deadline: Instant,
-    /// How long the timer sleeps at most. In few bytes, as a connection has little else when it is idle.
-    tick_millis: u32,
-    /// The task that the timer wakes. A task that has used up its budget of the runtime is woken without having been heard.
-    wakes: Option<TaskId>,
-}
-
-/// Tells a task from others as long as somebody holds a waker of it: such as a timer or a socket that is to wake it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct TaskId(NonZero<usize>);
-
-impl TaskId {
-    /// The task that is to be woken.
-    fn of(cx: &Context<'_>) -> Option<Self> {
-        NonZero::new(cx.waker().data().addr()).map(Self)
-    }
+    /// When the deadline was looked at last: as [`Crowd::looks`] counts.
+    looked: u32,
+    /// Rings at the deadline, if that is soon.
+    soon: Option<Pin<Box<Sleep>>>,
 }
 
 /// The longest tick: a deadline that is not set as one that is soon is noticed so late at most.
 const LONGEST_TICK: Duration = Duration::from_secs(5);
 
+/// How often connections look at their deadlines of which the shortest is this far away.
+pub(super) fn tick(shortest: Duration) -> Duration {
+    shortest.clamp(Duration::from_millis(1), LONGEST_TICK)
+}
+
 impl Watch {
-    /// A clock whose shortest limit is `shortest`.
-    pub(crate) fn new(now: Instant, shortest: Duration) -> Self {
-        let tick = shortest.clamp(Duration::from_millis(1), LONGEST_TICK);
-        let first = now + tick;
-        Self {
-            timer: Box::pin(sleep_until(first)),
-            deadline: first,
-            tick_millis: u32::try_from(tick.as_millis()).unwrap_or(u32::MAX),
-            wakes: None,
-        }
+    /// A clock of a connection of this crowd.
+    pub(super) fn new(crowd: Crowd, deadline: Instant) -> Self {
+        let looked = crowd.looks();
+        Self { crowd, deadline, looked, soon: None }
     }
 
     /// What follows must be over by then.
-    pub(crate) const fn set(&mut self, deadline: Instant) {
+    pub(super) fn set(&mut self, deadline: Instant) {
         self.deadline = deadline;
+        self.soon = None;
     }
 
-    /// The same, noticed in time even if it is sooner than the next look.
-    pub(crate) fn set_soon(&mut self, deadline: Instant) {
+    /// The same, noticed in time.
+    pub(super) fn set_soon(&mut self, deadline: Instant) {
         self.deadline = deadline;
-        if deadline < self.timer.deadline() {
-            self.wakes = None;
-            self.timer.as_mut().reset(deadline);
+        match &mut self.soon {
+            Some(timer) if timer.deadline() == deadline => {}
+            Some(timer) => timer.as_mut().reset(deadline),
+            None => self.soon = Some(Box::pin(sleep_until(deadline))),
         }
     }
 
     /// Ready when the deadline has passed.
-    pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        // To be told once more whom to wake costs the timer a few atomic operations.
-        let task = TaskId::of(cx);
-        if task.is_some() && self.wakes == task && !self.timer.is_elapsed() {
+    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let rings = self.soon.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
+        let looks = self.crowd.looks();
+        if !rings && looks == self.looked {
             return Poll::Pending;
         }
-        self.wakes = None;
-        loop {
-            let asks = has_budget_remaining();
-            if self.timer.as_mut().poll(cx).is_pending() {
-                self.wakes = task.filter(|_| asks);
-                return Poll::Pending;
-            }
-            let now = Instant::now();
-            if now >= self.deadline {
-                return Poll::Ready(());
-            }
-            self.timer.as_mut().reset(self.deadline.min(now + Duration::from_millis(self.tick_millis.into())));
+        // Who finds it over and sets no other deadline finds it over again.
+        if Instant::now() >= self.deadline {
+            return Poll::Ready(());
         }
+        self.looked = looks;
+        Poll::Pending
     }
 }
 
@@ -90,17 +74,40 @@ impl Watch {
 mod tests {
     use super::*;
     use std::future::poll_fn;
-    use tokio::task::coop::consume_budget;
+    use tokio::task::coop::{consume_budget, has_budget_remaining};
+
+    /// When a deadline that is `limit` away is noticed.
+    async fn noticed(limit: Duration, set: impl FnOnce(&mut Watch, Instant) + Send + 'static) -> Duration {
+        let (crowd, began) = (Crowd::default(), Instant::now());
+        let mut watch = Watch::new(crowd.clone(), began + 100 * LONGEST_TICK);
+        let connection = crowd.admit(async move {
+            set(&mut watch, began + limit);
+            // A task that has used up its budget of the runtime is woken without having been heard.
+            while has_budget_remaining() {
+                consume_budget().await;
+            }
+            poll_fn(|cx| watch.poll_expired(cx)).await;
+        });
+        let connection = tokio::spawn(connection);
+        tokio::select! {
+            never = crowd.keep_time(LONGEST_TICK) => match never {},
+            ended = connection => ended.unwrap(),
+        }
+        began.elapsed()
+    }
 
     #[tokio::test(start_paused = true)]
-    async fn a_task_without_budget_is_woken_all_the_same_when_the_time_is_over() {
-        let limit = Duration::from_secs(2);
-        let mut watch = Watch::new(Instant::now(), limit);
-        watch.set(Instant::now() + limit);
-        while has_budget_remaining() {
-            consume_budget().await;
-        }
-        let expired = poll_fn(|cx| watch.poll_expired(cx));
-        assert!(tokio::time::timeout(limit * 10, expired).await.is_ok());
+    async fn a_deadline_is_noticed_within_a_tick_and_one_that_is_soon_at_once() {
+        let limit = Duration::from_secs(7);
+        let taken = noticed(limit, Watch::set).await;
+        assert!((limit..=limit + LONGEST_TICK).contains(&taken), "noticed after {taken:?}");
+        let taken = noticed(limit, Watch::set_soon).await;
+        assert!((limit..=limit + Duration::from_millis(2)).contains(&taken), "noticed after {taken:?}");
+        let later = move |watch: &mut Watch, deadline: Instant| {
+            watch.set_soon(deadline - limit / 2);
+            watch.set_soon(deadline);
+        };
+        let taken = noticed(limit, later).await;
+        assert!((limit..=limit + Duration::from_millis(2)).contains(&taken), "noticed after {taken:?}");
     }
 }

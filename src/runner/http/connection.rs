@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::record::OpenConnection;
-use crate::server::Watch;
+use super::watch::Watch;
 use crate::tls::{Stream, poll_read_more};
 
 /// One open connection. Dropping it closes it at once, whatever it was doing.

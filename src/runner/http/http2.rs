@@ -228,7 +228,7 @@ fn head(call: &RunnerCall<'_>, connections: &Connections) -> Result<Request<()>,
         }
     }
     for (name, value) in head.hop.iter() {
-        map.append(HeaderName::from_static(name), value.clone());
+        map.append(HeaderName::from_static(name), value.to_value());
     }
     let trace = format_traceparent(&call.trace);
     let trace = HeaderValue::from_bytes(&trace).map_err(|error| unwritable(format!("the trace cannot be told: {error}")))?;

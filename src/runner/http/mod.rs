@@ -43,6 +43,7 @@ mod sending;
 mod settings;
 mod streamed_answer;
 mod tunnel;
+mod watch;
 
 #[cfg(test)]
 mod tests;

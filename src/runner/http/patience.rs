@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use super::connections::Connections;
 use super::question;
+use super::watch::Watch;
 use crate::model::{CallId, format_duration};
-use crate::server::Watch;
 use crate::telemetry::turn;
 
 /// The runner was silent for too long.
@@ -51,7 +51,7 @@ impl Patience {
         let (Self::Limited(limit) | Self::Asking { interval: limit, .. }) = self;
         let now = turn::now();
         let watch = watch.get_or_insert_with(|| Watch::new(now, *limit));
-        watch.set_soon(now + *limit);
+        watch.set(now + *limit);
         // It was polled just now, by the same task.
         let mut is_first = true;
         let first = poll_fn(|cx| {

@@ -185,9 +185,9 @@ pub(super) fn unwritable(detail: impl Into<String>) -> CallError {
 
 /// How many bytes a head has of the client's, about.
 fn head_length(head: &CallHead) -> usize {
-    let length = |name: &str, value: &HeaderValue| name.len() + value.len() + ": \r\n".len();
-    let of_client: usize = head.headers.iter().map(|(name, value)| length(name.as_str(), value)).sum();
-    let of_hop: usize = head.hop.iter().map(|(name, value)| length(name, value)).sum();
+    let length = |name: &str, value: &[u8]| name.len() + value.len() + ": \r\n".len();
+    let of_client: usize = head.headers.iter().map(|(name, value)| length(name.as_str(), value.as_bytes())).sum();
+    let of_hop: usize = head.hop.iter().map(|(name, value)| length(name, value.as_bytes())).sum();
     of_client + of_hop + head.rest.len()
 }
 
