@@ -22,7 +22,7 @@ use super::exchange::{After, exchange, refuse};
 use super::http2;
 use super::request_body::RequestBody;
 use super::server::{Place, Rules};
-use super::watch::Watch;
+use super::watch::{Watch, tick};
 use super::wire::Wire;
 use crate::http1::HEAD_TOO_SLOW;
 use crate::model::boxed;
@@ -134,10 +134,10 @@ async fn what_comes_first(wire: &mut Wire, around: &Surroundings, watch: &mut Wa
     .await
 }
 
-/// Sees to it that each time the exchange goes on is one turn of the clock.
-async fn in_turns<E: Future>(mut exchange: Pin<Box<E>>) -> E::Output {
+/// Sees to it that each time the exchange goes on is one turn of the clock. The crowd wakes the task once a tick.
+async fn in_turns<E: Future>(mut exchange: Pin<Box<E>>, tick: Duration) -> E::Output {
     poll_fn(|cx| {
-        let _turn = Turn::begin();
+        let _turn = Turn::begin_woken(cx, tick);
         exchange.as_mut().poll(cx)
     })
     .await
@@ -150,9 +150,10 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let tick = tick(around.rules().limits.shortest_time());
     loop {
         // On the heap only while it lasts: an idle connection is to be small.
-        match in_turns(boxed(|| exchange(wire, around, service, watch)).into()).await {
+        match in_turns(boxed(|| exchange(wire, around, service, watch)).into(), tick).await {
             After::Next => {}
             After::Close => return,
             After::Refuse(malformed) => return Box::pin(refuse(wire, around, *malformed, watch)).await,

@@ -5,7 +5,8 @@
 //! that turn first asked. What is waited for (a client, a runner, a free slot) lies between turns, and is measured as exactly as the clock allows.
 
 use std::cell::Cell;
-use std::time::SystemTime;
+use std::task::Context;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -22,6 +23,8 @@ thread_local! {
     static CLOCK: Cell<Clock> = const { Cell::new(Clock::Outside) };
     /// What the clock on the wall showed in the turn that is under way, if somebody has asked.
     static WALL: Cell<Option<SystemTime>> = const { Cell::new(None) };
+    /// The task whose turn it is, told by whom it is woken, and how often that happens at least.
+    static WOKEN: Cell<Option<(usize, Duration)>> = const { Cell::new(None) };
 }
 
 /// A turn, until it is dropped.
@@ -36,12 +39,30 @@ impl Turn {
         WALL.set(None);
         Self(())
     }
+
+    /// The same, of a task that is woken at least so often, whatever else wakes it: see [`woken_within`].
+    pub fn begin_woken(cx: &Context<'_>, within: Duration) -> Self {
+        WOKEN.set(Some((waker(cx), within)));
+        Self::begin()
+    }
+}
+
+/// Tells the waker of a task from those of others, while both are there.
+fn waker(cx: &Context<'_>) -> usize {
+    cx.waker().data().addr()
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         CLOCK.set(Clock::Outside);
+        WOKEN.set(None);
     }
+}
+
+/// When at the latest the task is woken that now waits, if that is sure. What it waits for needs no timer before it has to be noticed sooner than this.
+pub fn woken_within(cx: &Context<'_>) -> Option<Duration> {
+    // Whoever waits behind a waker of another kind, as in a set of futures, is not looked at when the task is woken.
+    WOKEN.get().filter(|(woken, _)| *woken == waker(cx)).map(|(_, within)| within)
 }
 
 /// The time of the turn that is under way on this thread, else the time.
@@ -86,6 +107,28 @@ mod tests {
         assert!(wall_clock() > shown, "nobody holds it");
         let _turn = Turn::begin();
         assert!(wall_clock() > shown, "nor does the next turn");
+    }
+
+    #[tokio::test]
+    async fn only_the_task_itself_counts_on_being_woken_and_only_in_its_turn() {
+        let within = Duration::from_secs(5);
+        std::future::poll_fn(|cx| {
+            assert_eq!(woken_within(cx), None);
+            let turn = Turn::begin_woken(cx, within);
+            assert_eq!(woken_within(cx), Some(within));
+            let other = std::sync::Arc::new(Other);
+            assert_eq!(woken_within(&Context::from_waker(&other.into())), None);
+            drop(turn);
+            assert_eq!(woken_within(cx), None);
+            std::task::Poll::Ready(())
+        })
+        .await;
+    }
+
+    struct Other;
+
+    impl std::task::Wake for Other {
+        fn wake(self: std::sync::Arc<Self>) {}
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connections::Connections;
 use super::question;
@@ -49,9 +49,7 @@ impl Patience {
             return Ok(head);
         }
         let (Self::Limited(limit) | Self::Asking { interval: limit, .. }) = self;
-        let now = turn::now();
-        let watch = watch.get_or_insert_with(|| Watch::new(now, *limit));
-        watch.set(now + *limit);
+        let deadline = turn::now() + *limit;
         // It was polled just now, by the same task.
         let mut is_first = true;
         let first = poll_fn(|cx| {
@@ -60,7 +58,7 @@ impl Patience {
             {
                 return Poll::Ready(Some(head));
             }
-            watch.poll_expired(cx).map(|()| None)
+            poll_over(watch, deadline, *limit, cx).map(|()| None)
         });
         if let Some(head) = first.await {
             return Ok(head);
@@ -77,6 +75,17 @@ impl Patience {
             Self::Asking { call, interval } => Box::pin(wait_asking(poll, connections, *call, *interval)).await,
         }
     }
+}
+
+/// Ready at the deadline. The watch learns of it when the task will not be woken before by itself: of a call that is answered soon it never hears.
+fn poll_over(watch: &mut Option<Watch>, deadline: Instant, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    let now = turn::now();
+    if turn::woken_within(cx).is_some_and(|within| now + within < deadline) {
+        return Poll::Pending;
+    }
+    let watch = watch.get_or_insert_with(|| Watch::new(now, limit));
+    watch.set(deadline);
+    watch.poll_expired(cx)
 }
 
 /// Asks the agent each time that an interval went by in silence.
@@ -106,5 +115,46 @@ async fn wait_asking<T>(
         if let Ok(head) = timeout(interval, poll_fn(&mut poll)).await {
             return Ok(head);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::turn::Turn;
+
+    /// How long a task waits for a deadline that is `limit` away, when it is woken every `within` anyway; and whether that took a timer before the end.
+    async fn waited(limit: Duration, within: Duration) -> (Duration, bool) {
+        let (began, mut watch, mut had_timer) = (Instant::now(), None, false);
+        let mut ticks = tokio::time::interval(within);
+        poll_fn(|cx| {
+            while ticks.poll_tick(cx).is_ready() {}
+            let _turn = Turn::begin_woken(cx, within);
+            let is_over = poll_over(&mut watch, began + limit, limit, cx);
+            had_timer |= is_over.is_pending() && watch.is_some() && began.elapsed() + within < limit;
+            is_over
+        })
+        .await;
+        (began.elapsed(), had_timer)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_noticed_in_time_and_has_a_timer_only_when_that_is_near() {
+        let (within, late) = (Duration::from_secs(5), Duration::from_millis(2));
+        for limit in [23, 60, 8].map(Duration::from_secs) {
+            let (taken, had_timer) = waited(limit, within).await;
+            assert!((limit..=limit + late).contains(&taken), "{limit:?} was noticed after {taken:?}");
+            assert!(!had_timer, "{limit:?}");
+        }
+        let limit = within / 2;
+        let (taken, _) = waited(limit, within).await;
+        assert!((limit..=limit + late).contains(&taken), "{limit:?} was noticed after {taken:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_woken_by_others_has_a_timer_at_once() {
+        let (limit, began, mut watch) = (Duration::from_secs(60), Instant::now(), None);
+        poll_fn(|cx| poll_over(&mut watch, began + limit, limit, cx)).await;
+        assert!((limit..=limit + Duration::from_millis(2)).contains(&began.elapsed()));
     }
 }
