@@ -3,10 +3,10 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONNECTION;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
-use crate::protocol::KnownFields;
+use super::usual_names::usual_name;
+use crate::protocol::{KnownField, KnownFields};
 
 /// What a head may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,8 +135,8 @@ pub(super) fn header_map(head: &Bytes, fields: &[httparse::Header<'_>], more: us
     let mut map = HeaderMap::with_capacity(fields.len() + more);
     let (mut known, mut closes, mut keeps) = (KnownFields::default(), false, false);
     for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| MalformedHead::bad("a header has no valid name"))?;
-        if name == CONNECTION {
+        let (name, meaning) = named(field.name)?;
+        if meaning == Some(KnownField::Connection) {
             // As most say it: it is for this hop alone, and need not be kept to be removed.
             let is = |word: &[u8]| field.value.trim_ascii().eq_ignore_ascii_case(word);
             let (is_close, is_keep) = (is(b"close"), is(b"keep-alive"));
@@ -148,10 +148,20 @@ pub(super) fn header_map(head: &Bytes, fields: &[httparse::Header<'_>], more: us
         }
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| MalformedHead::bad("a header's value has characters that no value has"))?;
-        known = known.and(&name);
+        known = known.with(meaning);
         map.try_append(name, value).map_err(|_| TOO_LARGE)?;
     }
     Ok(Fields { map, known, closes, keeps })
+}
+
+/// The name of a field, and what it means to a proxy.
+fn named(name: &str) -> Result<(HeaderName, Option<KnownField>), MalformedHead> {
+    if let Some(usual) = usual_name(name.as_bytes()) {
+        return Ok(usual);
+    }
+    let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| MalformedHead::bad("a header has no valid name"))?;
+    let meaning = KnownField::of(name.as_str());
+    Ok((name, meaning))
 }
 
 /// What the parser of the head found wrong.

@@ -23,6 +23,7 @@ mod response;
 mod sending;
 mod trailers;
 mod tunnel;
+mod usual_names;
 
 pub use body::{BodyDecoder, BodySyntaxError, Decoded};
 pub use encode::{LAST_CHUNK, Persistence, ResponseHead, encode_chunk, encode_last_chunk, encode_response};

@@ -144,7 +144,7 @@ impl KnownFields {
         let mut set = Self(0);
         let mut at = 0;
         while at < fields.len() {
-            set = set.with(fields[at]);
+            set = set.with(Some(fields[at]));
             at += 1;
         }
         set
@@ -158,7 +158,16 @@ impl KnownFields {
     /// The same with the one of this name, if it is known.
     #[must_use]
     pub fn and(self, name: &HeaderName) -> Self {
-        KnownField::of(name.as_str()).map_or(self, |field| self.with(field))
+        self.with(KnownField::of(name.as_str()))
+    }
+
+    /// The same with this one, if it is one.
+    #[must_use]
+    pub const fn with(self, field: Option<KnownField>) -> Self {
+        match field {
+            Some(field) => Self(self.0 | (1 << field as u8)),
+            None => self,
+        }
     }
 
     /// Those of both.
@@ -180,10 +189,6 @@ impl KnownFields {
     /// Whether it has any of these.
     pub const fn has_any(self, others: Self) -> bool {
         self.0 & others.0 != 0
-    }
-
-    const fn with(self, field: KnownField) -> Self {
-        Self(self.0 | (1 << field as u8))
     }
 }
 

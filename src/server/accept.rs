@@ -21,7 +21,6 @@ use super::hand_over::hold_off;
 use super::limits::ConnectionLimits;
 use super::request_body::RequestBody;
 use super::server::{Draining, HalfClose, Place, Rules, Server};
-use super::watch::tick;
 use crate::http1::MalformedHead;
 use crate::model::Outcome;
 use crate::protocol::Problem;
@@ -65,7 +64,6 @@ struct Accepted {
     stream: Stream,
     place: Place,
     identity: Option<Arc<PeerIdentity>>,
-    is_tls: bool,
 }
 
 /// Pause after an error of `accept` that concerns the whole process (out of file descriptors, out of memory): trying again at once would
@@ -95,7 +93,7 @@ impl Server {
         tokio::select! {
             biased;
             never = saying => match never {},
-            never = crowd.keep_time(tick(self.rules.limits.shortest_time())) => match never {},
+            never = crowd.keep_time(self.rules.tick) => match never {},
             () = self.serve_crowd(listener.into(), &crowd, make_service) => {}
         }
     }
@@ -111,8 +109,8 @@ impl Server {
         let Listening { socket, tls } = listener;
         let mut handshakes = JoinSet::new();
         let begin = |accepted: Accepted| {
-            let Accepted { stream, place, identity, is_tls } = accepted;
-            let around = Surroundings { place, identity, is_tls, crowd: crowd.clone() };
+            let Accepted { stream, place, identity } = accepted;
+            let around = Surroundings { place, identity, crowd: crowd.clone() };
             let service = make_service(around.peer());
             tokio::spawn(crowd.admit(serve_connection(stream, around, service)));
         };
@@ -131,7 +129,7 @@ impl Server {
                     }
                     continue;
                 }
-                accepted = accept(&socket, &self.rules) => accepted,
+                accepted = accept(&socket, tls.is_some(), &self.rules) => accepted,
             };
             let Some(incoming) = accepted else { break };
             admit(&mut handshakes, incoming);
@@ -141,14 +139,14 @@ impl Server {
             loop {
                 tokio::select! {
                     biased;
-                    Some(incoming) = accept(&socket, &self.rules) => admit(&mut handshakes, incoming),
+                    Some(incoming) = accept(&socket, tls.is_some(), &self.rules) => admit(&mut handshakes, incoming),
                     () = &mut over => break,
                 }
             }
         }
         // For the kernel, and for their clients, these are connections already: closing the listener would reset them.
         if let Ok(socket) = socket.into_std() {
-            while let Some(incoming) = accept_waiting(&socket, &self.rules).await {
+            while let Some(incoming) = accept_waiting(&socket, tls.is_some(), &self.rules).await {
                 admit(&mut handshakes, incoming);
             }
         }
@@ -199,14 +197,14 @@ struct Incoming {
 impl Incoming {
     fn cleartext(self) -> Accepted {
         let Self { stream, place } = self;
-        Accepted { stream: Stream::Tcp(stream), place, identity: None, is_tls: false }
+        Accepted { stream: Stream::Tcp(stream), place, identity: None }
     }
 
     /// The connection after its handshake; `None` if it came to nothing.
     async fn encrypted(self, tls: Arc<ServerTls>) -> Option<Accepted> {
         let Self { stream, place } = self;
         match tls.accept(stream).await {
-            Ok((stream, identity)) => Some(Accepted { stream: Stream::encrypted(stream), place, identity, is_tls: true }),
+            Ok((stream, identity)) => Some(Accepted { stream: Stream::encrypted(stream), place, identity }),
             Err(error) => {
                 // Counted by the metrics; scanners make many.
                 tracing::debug!(address = %place.address, "{error}");
@@ -217,11 +215,11 @@ impl Incoming {
 }
 
 /// The next connection, when there is room for one. `None` never comes while the semaphore is open.
-async fn accept(listener: &TcpListener, rules: &Arc<Rules>) -> Option<Incoming> {
+async fn accept(listener: &TcpListener, is_tls: bool, rules: &Arc<Rules>) -> Option<Incoming> {
     let mut permit = rules.places.acquire().await.ok()?;
     loop {
         match listener.accept().await {
-            Ok((stream, address)) => match admit(stream, address, permit, rules) {
+            Ok((stream, address)) => match admit(stream, address, is_tls, permit, rules) {
                 Some(accepted) => return Some(accepted),
                 None => permit = rules.places.acquire().await.ok()?,
             },
@@ -232,7 +230,7 @@ async fn accept(listener: &TcpListener, rules: &Arc<Rules>) -> Option<Incoming> 
 
 /// The next connection of those that wait, when there is room for one; `None` if there is no more. Asks the kernel, which knows of connections that the runtime was
 /// not told of yet.
-async fn accept_waiting(listener: &net::TcpListener, rules: &Arc<Rules>) -> Option<Incoming> {
+async fn accept_waiting(listener: &net::TcpListener, is_tls: bool, rules: &Arc<Rules>) -> Option<Incoming> {
     let mut permit = rules.places.acquire().await.ok()?;
     loop {
         let accepted = listener.accept().and_then(|(stream, address)| {
@@ -240,7 +238,7 @@ async fn accept_waiting(listener: &net::TcpListener, rules: &Arc<Rules>) -> Opti
             Ok((TcpStream::from_std(stream)?, address))
         });
         match accepted {
-            Ok((stream, address)) => match admit(stream, address, permit, rules) {
+            Ok((stream, address)) => match admit(stream, address, is_tls, permit, rules) {
                 Some(accepted) => return Some(accepted),
                 None => permit = rules.places.acquire().await.ok()?,
             },
@@ -251,8 +249,14 @@ async fn accept_waiting(listener: &net::TcpListener, rules: &Arc<Rules>) -> Opti
 }
 
 /// Gives a connection its places; `None` if its client has as many as it may.
-fn admit(stream: TcpStream, address: SocketAddr, permit: SemaphorePermit<'_>, rules: &Arc<Rules>) -> Option<Incoming> {
-    let Some(place) = rules.place_of(address, permit) else {
+fn admit(
+    stream: TcpStream,
+    address: SocketAddr,
+    is_tls: bool,
+    permit: SemaphorePermit<'_>,
+    rules: &Arc<Rules>,
+) -> Option<Incoming> {
+    let Some(place) = rules.place_of(address, is_tls, permit) else {
         tracing::debug!(%address, "closed a connection: its client has as many as it may");
         return None;
     };

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -22,7 +22,7 @@ use super::exchange::{After, exchange, refuse};
 use super::http2;
 use super::request_body::RequestBody;
 use super::server::{Place, Rules};
-use super::watch::{Watch, tick};
+use super::watch::Watch;
 use super::wire::Wire;
 use crate::http1::HEAD_TOO_SLOW;
 use crate::model::boxed;
@@ -34,7 +34,6 @@ pub(super) struct Surroundings {
     /// What it takes of the listener's places, until this is dropped.
     pub(super) place: Place,
     pub(super) identity: Option<Arc<PeerIdentity>>,
-    pub(super) is_tls: bool,
     /// The other connections of the listener.
     pub(super) crowd: Crowd,
 }
@@ -46,7 +45,7 @@ impl Surroundings {
     }
 
     pub(super) fn peer(&self) -> Peer {
-        Peer { address: self.place.address, identity: self.identity.clone(), is_tls: self.is_tls }
+        Peer { address: self.place.address, identity: self.identity.clone(), is_tls: self.place.is_tls }
     }
 
     /// Connections are to end with what they have begun.
@@ -134,13 +133,19 @@ async fn what_comes_first(wire: &mut Wire, around: &Surroundings, watch: &mut Wa
     .await
 }
 
-/// Sees to it that each time the exchange goes on is one turn of the clock. The crowd wakes the task once a tick.
-async fn in_turns<E: Future>(mut exchange: Pin<Box<E>>, tick: Duration) -> E::Output {
-    poll_fn(|cx| {
-        let _turn = Turn::begin_woken(cx, tick);
-        exchange.as_mut().poll(cx)
-    })
-    .await
+/// An exchange, of which each step is one turn of the clock; the crowd wakes its task once a tick.
+struct InTurns<'a, E> {
+    exchange: Pin<Box<E>>,
+    around: &'a Surroundings,
+}
+
+impl<E: Future> Future for InTurns<'_, E> {
+    type Output = E::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<E::Output> {
+        let _turn = Turn::begin_woken(cx, self.around.rules().tick);
+        self.exchange.as_mut().poll(cx)
+    }
 }
 
 /// Exchanges requests for answers until one side has enough.
@@ -150,10 +155,9 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let tick = tick(around.rules().limits.shortest_time());
     loop {
         // On the heap only while it lasts: an idle connection is to be small.
-        match in_turns(boxed(|| exchange(wire, around, service, watch)).into(), tick).await {
+        match (InTurns { exchange: boxed(|| exchange(wire, around, service, watch)).into(), around }).await {
             After::Next => {}
             After::Close => return,
             After::Refuse(malformed) => return Box::pin(refuse(wire, around, *malformed, watch)).await,

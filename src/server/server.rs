@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -13,6 +14,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use super::accept::Peer;
 use super::bind::Sharing;
 use super::limits::ConnectionLimits;
+use super::watch::tick;
 use crate::http1::{HeadLimits, MalformedHead};
 
 /// What it means that a client closes its side of the connection while its request is in hand (RFC 9112 section 9.6).
@@ -90,6 +92,8 @@ pub struct Server {
 pub(super) struct Rules {
     pub(super) limits: ConnectionLimits,
     pub(super) head: HeadLimits,
+    /// How often a connection looks at its deadline.
+    pub(super) tick: Duration,
     pub(super) half_close: HalfClose,
     pub(super) draining: Draining,
     pub(super) refuse: Refuse,
@@ -102,8 +106,9 @@ impl Server {
     /// Connections within these limits; heads that cannot be taken are answered by `refuse`.
     pub fn new(limits: ConnectionLimits, half_close: HalfClose, draining: Draining, refuse: Refuse) -> Self {
         let (head, places) = (limits.head(), limits.max_connections.min(Semaphore::MAX_PERMITS));
+        let tick = tick(limits.shortest_time());
         let clients = Clients { most: limits.max_connections_per_client, open: Mutex::default() };
-        let rules = Rules { limits, head, half_close, draining, refuse, places: Semaphore::new(places), clients };
+        let rules = Rules { limits, head, tick, half_close, draining, refuse, places: Semaphore::new(places), clients };
         Self { rules: Arc::new(rules), sharing: Sharing::Alone }
     }
 
@@ -117,14 +122,14 @@ impl Server {
 
 impl Rules {
     /// A place for a client's connection beside the others of its address; `None` if it has as many as it may.
-    pub(super) fn place_of(self: &Arc<Self>, address: SocketAddr, permit: SemaphorePermit<'_>) -> Option<Place> {
+    pub(super) fn place_of(self: &Arc<Self>, address: SocketAddr, is_tls: bool, permit: SemaphorePermit<'_>) -> Option<Place> {
         // Clients on this machine are its owner's: proxies, and tests.
         let is_counted = self.clients.most > 0 && !address.ip().is_loopback();
         if is_counted && !self.clients.enter(address.ip()) {
             return None;
         }
         permit.forget();
-        Some(Place { rules: Arc::clone(self), address, is_counted })
+        Some(Place { rules: Arc::clone(self), address, is_tls, is_counted })
     }
 }
 
@@ -166,6 +171,8 @@ pub(super) struct Place {
     pub(super) rules: Arc<Rules>,
     /// Whose it is.
     pub(super) address: SocketAddr,
+    /// It came encrypted.
+    pub(super) is_tls: bool,
     is_counted: bool,
 }
 

@@ -47,18 +47,25 @@ pub(super) struct Inside {
     pub(super) stream: Stream,
     /// What was read and not taken yet.
     pub(super) read: BytesMut,
-    decoder: BodyDecoder,
     reader: Reader,
-    /// Woken when a reader gives the body up: the connection reads the rest for nothing.
-    connection: Option<Waker>,
-    /// Who waits for more of the body, if somebody does.
-    starved: Option<Waker>,
-    /// Bytes of the body that were read.
-    body_read: u64,
+    /// The body of the request in hand, if it did not come with its head. On the heap: an idle connection has none.
+    body: Option<Box<Body>>,
     /// The client has sent all it will.
     pub(super) is_read_closed: bool,
     /// The runtime wakes the connection's own task when there is something to read.
     will_wake: bool,
+}
+
+/// A body that is read as it comes.
+#[derive(Debug)]
+struct Body {
+    decoder: BodyDecoder,
+    /// Woken when a reader gives the body up: the connection reads the rest for nothing.
+    connection: Option<Waker>,
+    /// Who waits for more of it, if somebody does.
+    starved: Option<Waker>,
+    /// Bytes that were read.
+    read: u64,
 }
 
 /// Who reads the body of the request in hand.
@@ -90,17 +97,7 @@ const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 impl Wire {
     pub(super) fn new(stream: Stream, read: BytesMut) -> Self {
-        let inside = Inside {
-            stream,
-            read,
-            decoder: BodyDecoder::new(BodyLength::None),
-            reader: Reader::Nobody,
-            connection: None,
-            starved: None,
-            body_read: 0,
-            is_read_closed: false,
-            will_wake: false,
-        };
+        let inside = Inside { stream, read, reader: Reader::Nobody, body: None, is_read_closed: false, will_wake: false };
         Self(Held::Alone(inside))
     }
 
@@ -188,6 +185,9 @@ impl Inside {
         if self.read.is_empty() {
             self.read = BytesMut::new();
         }
+        if self.reader == Reader::Nobody {
+            self.body = None;
+        }
     }
 
     fn noted(&mut self, read: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -208,21 +208,19 @@ impl Inside {
 
     /// Begins with the body of a request; what is there of it may be all: then it is returned.
     pub(super) fn begin_body(&mut self, length: BodyLength, is_waited_for: bool) -> Option<Bytes> {
-        self.decoder = BodyDecoder::new(length);
-        self.body_read = 0;
+        (self.reader, self.body) = (Reader::Nobody, None);
         if let BodyLength::Known(length) = length
             && let Ok(length) = usize::try_from(length)
             && length <= self.read.len()
         {
-            self.reader = Reader::Nobody;
-            self.decoder = BodyDecoder::new(BodyLength::None);
             return Some(self.read.split_to(length).freeze());
         }
-        if self.decoder.is_end() {
-            self.reader = Reader::Nobody;
+        let decoder = BodyDecoder::new(length);
+        if decoder.is_end() {
             return Some(Bytes::new());
         }
         self.reader = Reader::Body { is_waited_for };
+        self.body = Some(Box::new(Body { decoder, connection: None, starved: None, read: 0 }));
         None
     }
 
@@ -234,9 +232,10 @@ impl Inside {
     /// Have the connection woken when the body is given up.
     pub(super) fn wake_at_end_of_body(&mut self, cx: &Context<'_>) {
         if matches!(self.reader, Reader::Body { .. })
-            && !self.connection.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+            && let Some(body) = &mut self.body
+            && !body.connection.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
         {
-            self.connection = Some(cx.waker().clone());
+            body.connection = Some(cx.waker().clone());
         }
     }
 
@@ -264,11 +263,12 @@ impl Inside {
             Reader::StoodStill => return Poll::Ready(Some(Err(BodyReadError::StoodStill))),
             Reader::Nobody | Reader::Abandoned => return Poll::Ready(None),
         }
-        self.starved = None;
         loop {
-            match self.decoder.decode(&mut self.read) {
+            let Some(body) = &mut self.body else { return Poll::Ready(None) };
+            body.starved = None;
+            match body.decoder.decode(&mut self.read) {
                 Ok(Decoded::Data(data)) => {
-                    if self.decoder.is_end() {
+                    if body.decoder.is_end() {
                         self.reader = Reader::Nobody;
                     }
                     return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -284,10 +284,12 @@ impl Inside {
                 }
                 Ok(Decoded::NeedMore) => match self.poll_fill_body(cx) {
                     Poll::Ready(Ok(0)) => return self.broken(BodyReadError::Broken(BodySyntaxError::CutShort)),
-                    Poll::Ready(Ok(read)) => self.body_read += read as u64,
+                    Poll::Ready(Ok(read)) => self.count(read),
                     Poll::Ready(Err(error)) => return self.broken(BodyReadError::Connection(error)),
                     Poll::Pending => {
-                        self.starved = Some(cx.waker().clone());
+                        if let Some(body) = &mut self.body {
+                            body.starved = Some(cx.waker().clone());
+                        }
                         return Poll::Pending;
                     }
                 },
@@ -300,7 +302,7 @@ impl Inside {
     fn poll_fill_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         // It may be for another task than the connection's own.
         self.will_wake = false;
-        let (left, _) = self.decoder.left();
+        let left = self.body_left();
         if left <= SCRATCH as u64 || self.is_read_closed {
             let read = self.poll_fill(cx);
             self.will_wake = false;
@@ -313,17 +315,23 @@ impl Inside {
 
     /// Bytes of the body that are still to come, at least.
     pub(super) fn body_left(&self) -> u64 {
-        self.decoder.left().0
+        self.body.as_ref().map_or(0, |body| body.decoder.left().0)
+    }
+
+    fn count(&mut self, read: usize) {
+        if let Some(body) = &mut self.body {
+            body.read += read as u64;
+        }
     }
 
     /// Bytes of the body that were read so far.
-    pub(super) const fn body_progress(&self) -> u64 {
-        self.body_read
+    pub(super) fn body_progress(&self) -> u64 {
+        self.body.as_ref().map_or(0, |body| body.read)
     }
 
     /// Whether somebody waits for more of the body.
-    pub(super) const fn is_starved(&self) -> bool {
-        matches!(self.reader, Reader::Body { .. }) && self.starved.is_some()
+    pub(super) fn is_starved(&self) -> bool {
+        matches!(self.reader, Reader::Body { .. }) && self.body.as_ref().is_some_and(|body| body.starved.is_some())
     }
 
     /// No more of the body is read.
@@ -334,7 +342,7 @@ impl Inside {
     /// No more of the body is read, since nothing of it comes: who waits for it gets an error that says so.
     pub(super) fn body_stands_still(&mut self) {
         self.reader = Reader::StoodStill;
-        if let Some(starved) = self.starved.take() {
+        if let Some(starved) = self.body.as_mut().and_then(|body| body.starved.take()) {
             starved.wake();
         }
     }
@@ -356,11 +364,15 @@ impl Inside {
     /// Reads the rest of a body that was given up, and forgets it. Ready when it is over; an error if it breaks, or is longer than `left`.
     pub(super) fn poll_rest(&mut self, cx: &mut Context<'_>, left: &mut u64) -> Poll<io::Result<()>> {
         let too_much = || Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        if self.decoder.left().0 > *left {
+        if self.body_left() > *left {
             return too_much();
         }
         loop {
-            match self.decoder.decode(&mut self.read) {
+            let Some(body) = &mut self.body else {
+                self.reader = Reader::Nobody;
+                return Poll::Ready(Ok(()));
+            };
+            match body.decoder.decode(&mut self.read) {
                 Ok(Decoded::Data(data)) => match left.checked_sub(data.len() as u64) {
                     Some(still) => *left = still,
                     None => return too_much(),
@@ -376,7 +388,7 @@ impl Inside {
                 }
                 Err(error) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error))),
             }
-            if self.decoder.is_end() {
+            if self.body.as_ref().is_none_or(|body| body.decoder.is_end()) {
                 self.reader = Reader::Nobody;
                 return Poll::Ready(Ok(()));
             }
@@ -440,7 +452,7 @@ impl StreamedBody {
         let frame = ready!(inside.poll_frame(cx));
         self.has_ended = inside.reader == Reader::Nobody || !matches!(frame, Some(Ok(_)));
         if self.has_ended
-            && let Some(connection) = inside.connection.take()
+            && let Some(connection) = inside.body.as_mut().and_then(|body| body.connection.take())
         {
             connection.wake();
         }
@@ -456,7 +468,7 @@ impl StreamedBody {
         if self.has_ended {
             return Some(0);
         }
-        matches!(self.length, BodyLength::Known(_)).then(|| lock(&self.wire).decoder.left().0)
+        matches!(self.length, BodyLength::Known(_)).then(|| lock(&self.wire).body_left())
     }
 }
 
@@ -468,7 +480,7 @@ impl Drop for StreamedBody {
         let mut inside = lock(&self.wire);
         if let Reader::Body { is_waited_for } = inside.reader {
             inside.reader = if is_waited_for { Reader::NeverAsked } else { Reader::Abandoned };
-            if let Some(connection) = inside.connection.take() {
+            if let Some(connection) = inside.body.as_mut().and_then(|body| body.connection.take()) {
                 connection.wake();
             }
         }
