@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 use super::room::{AskId, Lent, RoomConfig, Slots};
 use super::usual::Usual;
@@ -28,7 +28,8 @@ pub(super) struct Shared {
     slots: u32,
     /// Protects everything that decides on admission; held for a look and a few additions, and for a scan of the slots when it refuses.
     inside: Mutex<Inside>,
-    in_flight: watch::Sender<u32>,
+    /// Tells who waits for it that no call is inside.
+    emptied: Notify,
     gauges: GateGauges,
     /// Tells who minds the time that it is to look earlier than it knows of.
     pub(super) earlier: Notify,
@@ -113,8 +114,8 @@ impl Gate {
             handled: 0,
             usual: Usual::new(slots),
         };
-        let (inside, in_flight, earlier) = (Mutex::new(inside), watch::Sender::new(0), Notify::new());
-        Self { shared: Arc::new(Shared { slots, inside, in_flight, gauges, earlier }) }
+        let (inside, emptied, earlier) = (Mutex::new(inside), Notify::new(), Notify::new());
+        Self { shared: Arc::new(Shared { slots, inside, emptied, gauges, earlier }) }
     }
 
     /// Opens the gate, unless it was closed for good before.
@@ -182,9 +183,14 @@ impl Gate {
 
     /// Waits until no call is inside. Means something only after [`drain`](Self::drain).
     pub(crate) async fn idle(&self) {
-        let mut in_flight = self.shared.in_flight.subscribe();
-        // The sender lives as long as `self`: the wait cannot fail.
-        let _ = in_flight.wait_for(|count| *count == 0).await;
+        loop {
+            // Hears what is told from here on, before it is looked at.
+            let emptied = self.shared.emptied.notified();
+            if self.shared.lock().slots.taken() == 0 {
+                return;
+            }
+            emptied.await;
+        }
     }
 
     /// What the gate has seen.
@@ -223,7 +229,9 @@ impl Shared {
     /// Tells who waits or counts. Called under the lock, so that the last word is the true one.
     pub(super) fn tell(&self, inside: &Inside) {
         let taken = inside.slots.taken();
-        self.in_flight.send_replace(taken);
+        if taken == 0 {
+            self.emptied.notify_waiters();
+        }
         self.gauges.in_flight.set(i64::from(taken));
         self.gauges.waiting.set(i64::try_from(inside.slots.waiting()).unwrap_or(i64::MAX));
     }
