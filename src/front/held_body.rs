@@ -404,6 +404,34 @@ mod tests {
         assert!(matches!(body, CallBody::Held(_)));
     }
 
+    /// As HTTP/2 has it: the length is announced, and trailers follow.
+    struct Announced<B>(B, u64);
+
+    impl<B: Body<Data = Bytes> + Unpin> Body for Announced<B> {
+        type Data = Bytes;
+        type Error = B::Error;
+
+        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+            Pin::new(&mut self.0).poll_frame(cx)
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            SizeHint::with_exact(self.1)
+        }
+    }
+
+    #[tokio::test]
+    async fn trailers_are_kept_behind_a_body_that_is_as_long_as_announced() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", HeaderValue::from_static("6"));
+        let frames = [Frame::data(Bytes::from_static(b"abc")), Frame::trailers(trailers)].map(Ok::<_, std::io::Error>);
+        let body = Announced(StreamBody::new(futures_util::stream::iter(frames)), 3);
+        let body = hold(body, Talk::InTurn, &config(6, 10), &mut Upload::default()).await.unwrap();
+        let read = body.take().unwrap().collect().await.unwrap();
+        assert_eq!(read.trailers().map(|trailers| trailers["x-sum"].clone()), Some(HeaderValue::from_static("6")));
+        assert_eq!(read.to_bytes(), "abc");
+    }
+
     #[tokio::test]
     async fn a_body_longer_than_allowed_is_refused_by_its_announcement_and_while_it_streams() {
         let mut upload = Upload::default();
