@@ -17,6 +17,7 @@ use super::memory::NoRoom;
 use super::run::{Accounts, Held, RunFacts};
 use super::run_error::RunError;
 use crate::model::{Format, Function};
+use crate::telemetry::deadline;
 
 /// A call that passed the gate.
 pub(crate) struct Accepted {
@@ -106,7 +107,7 @@ impl Accepted {
 /// Waits for `future` until `deadline`; `None` if that comes first.
 pub(crate) async fn before<F: Future>(deadline: Option<Instant>, future: F) -> Option<F::Output> {
     match deadline {
-        Some(deadline) => tokio::time::timeout_at(deadline, future).await.ok(),
+        Some(deadline) => deadline::before(deadline, future).await,
         None => Some(future.await),
     }
 }

@@ -1,9 +1,9 @@
 //! The calls in hand: what `GET /calls/{call id}` answers, and what the memory watch looks at.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::run::RunControl;
@@ -41,7 +41,8 @@ pub(crate) struct CallTable {
 
 #[derive(Debug, Default)]
 struct Calls {
-    by_id: HashMap<CallId, Record>,
+    /// Of as many calls as there are slots: nobody could fill it with names that are alike.
+    by_id: FxHashMap<CallId, Record>,
     next_serial: u64,
 }
 

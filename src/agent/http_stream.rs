@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use http::{Method, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::accepted::{Accepted, Ended, before};
 use super::answer::{AnswerBody, full};
@@ -22,6 +22,7 @@ use super::worker::{SendError, own_exit};
 use super::worker_body::WorkerBody;
 use crate::http1::BodyLength;
 use crate::protocol::WorkerStart;
+use crate::telemetry::deadline;
 
 /// Workers found dead before one call is given up on. Each was idle, or has just started: that many in a row is not chance.
 const MAX_DEAD_WORKERS: u32 = 3;
@@ -85,7 +86,7 @@ async fn exchange(accepted: Accepted, house: &House, mut lease: Lease, input: In
     let length = input.size_hint().exact().map_or(BodyLength::Chunked, BodyLength::Known);
     let written = request_head(&exchange.request, limit, length);
     // In time also if the worker never stops to say that it goes on (RFC 9110 section 15.2): this looks at the clock whatever has been read in a turn.
-    let Ok(head) = timeout_at(exchange.deadline, lease.worker.send(written, length, input)).await else {
+    let Some(head) = deadline::before(exchange.deadline, lease.worker.send(written, length, input)).await else {
         return failed(run, lease, RunError::TimedOut(limit)).await;
     };
     run.accounts.answered();

@@ -24,7 +24,7 @@ pub(super) struct Watch {
 }
 
 /// The longest tick: a deadline that is not set as one that is soon is noticed so late at most.
-const LONGEST_TICK: Duration = Duration::from_secs(5);
+const LONGEST_TICK: Duration = Duration::from_secs(2);
 
 /// How often connections look at their deadlines of which the shortest is this far away.
 pub(super) fn tick(shortest: Duration) -> Duration {

@@ -5,7 +5,7 @@
 //! * [`exposition`] writes them out in the format that a scraper asks for; [`process`] adds those of the process itself.
 //! * [`trace`] makes spans, cheap when not sampled, and exports them by OTLP when an endpoint is configured.
 //! * [`access_log`] writes one JSON line a call, off the hot path, dropping and counting rather than blocking.
-//! * [`turn`] is the clock of the hot path: one reading for each turn of a connection.
+//! * [`turn`] is the clock of the hot path: one reading for each turn of a connection. [`deadline`] waits with a limit, and without a timer where none is needed.
 //! * [`current_worker`] says which worker a thread is: what workers count, each counts for itself.
 //! * [`logging`] sets up the program's own log.
 //!
@@ -14,6 +14,7 @@
 
 pub mod access_log;
 mod config;
+pub mod deadline;
 pub mod exposition;
 mod family;
 mod handle_cache;
