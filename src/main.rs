@@ -56,3 +56,37 @@ unsafe impl GlobalAlloc for Mimalloc {
 fn main() -> ExitCode {
     runpool::cli::main()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn blocks_are_aligned_as_asked_and_keep_what_is_in_them_whatever_becomes_of_their_size() {
+        let mut held = Vec::new();
+        for align in [1, 2, 4, 8, 16, 32, 64, 128, 4_096] {
+            for size in (1..200).chain([255, 256, 257, 640, 1_000, 1_024, 1_025, 1_500, 4_097, 70_000, 3_000_000]) {
+                let layout = Layout::from_size_align(size, align).unwrap();
+                let grown = Layout::from_size_align(size * 3, align).unwrap();
+                // SAFETY: the sizes are not zero; each block is written within its size, and goes back by the layout that it has then.
+                unsafe {
+                    let block = ALLOCATOR.alloc(layout);
+                    block.write_bytes(0x5a, size);
+                    let larger = ALLOCATOR.realloc(block, layout, size * 3);
+                    let smaller = ALLOCATOR.realloc(larger, grown, size);
+                    let zeroed = ALLOCATOR.alloc_zeroed(layout);
+                    for (made, byte) in [(smaller, 0x5a), (zeroed, 0)] {
+                        assert!(made.addr().is_multiple_of(align), "{made:?} of {size} bytes is not aligned to {align}");
+                        assert!((0..size).all(|at| made.add(at).read() == byte), "{size} bytes aligned to {align}");
+                        held.push((made, layout));
+                    }
+                }
+            }
+        }
+        for (block, layout) in held {
+            // SAFETY: as above.
+            unsafe { ALLOCATOR.dealloc(block, layout) };
+        }
+    }
+}

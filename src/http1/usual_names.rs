@@ -1,6 +1,6 @@
 //! The names of fields that most heads have, found without being read letter by letter.
 //!
-//! A usual answer has five of them, and a call to an agent has six that no library knows. To find them by length and first letter costs a fifth of what a general look-up does, and tells at once what they mean to a proxy.
+//! A usual answer has five of them, and a call to an agent has six that no library knows. To find them among the few of their length costs a fifth of what a general look-up does, and tells at once what they mean to a proxy.
 
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, ACCEPT_LANGUAGE, ACCEPT_RANGES, AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING,
@@ -169,11 +169,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_found_name_is_the_one_that_a_general_look_up_finds(name in "[A-Za-z0-9!#$%&'*+.^_`|~-]{0,30}") {
-            if let Some((found, field)) = usual_name(name.as_bytes()) {
-                prop_assert_eq!(&found, &HeaderName::from_bytes(name.as_bytes()).unwrap());
-                prop_assert_eq!(field, KnownField::of(found.as_str()));
-            }
+        fn in_any_case_it_is_the_name_that_a_general_look_up_finds(at in 0..1_000_usize, capitals: u32) {
+            let (text, ..) = all().nth(at % all().count()).unwrap();
+            let change = |(place, letter): (usize, char)| {
+                if capitals >> (place % 32) & 1 == 1 { letter.to_ascii_uppercase() } else { letter }
+            };
+            let name: String = text.chars().enumerate().map(change).collect();
+            let (found, field) = usual_name(name.as_bytes()).unwrap();
+            prop_assert_eq!(&found, &HeaderName::from_bytes(name.as_bytes()).unwrap());
+            prop_assert_eq!(field, KnownField::of(found.as_str()));
         }
     }
 }

@@ -21,6 +21,7 @@ use super::hand_over::hold_off;
 use super::limits::ConnectionLimits;
 use super::request_body::RequestBody;
 use super::server::{Draining, HalfClose, Place, Rules, Server};
+use super::watch::tick;
 use crate::http1::MalformedHead;
 use crate::model::Outcome;
 use crate::protocol::Problem;
@@ -83,7 +84,7 @@ impl Server {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let crowd = Crowd::default();
+        let crowd = Crowd::new(tick(self.rules.limits.shortest_time()));
         let _cut = crowd.cut_at_end();
         let saying = async {
             closing.cancelled().await;
@@ -93,7 +94,7 @@ impl Server {
         tokio::select! {
             biased;
             never = saying => match never {},
-            never = crowd.keep_time(self.rules.tick) => match never {},
+            never = crowd.keep_time() => match never {},
             () = self.serve_crowd(listener.into(), &crowd, make_service) => {}
         }
     }
@@ -112,9 +113,9 @@ impl Server {
             let Accepted { stream, place, identity } = accepted;
             let around = Surroundings { place, identity, crowd: crowd.clone() };
             let service = make_service(around.peer());
-            tokio::spawn(crowd.admit(serve_connection(stream, around, service)));
+            tokio::spawn(crowd.join(serve_connection(stream, around, service)));
         };
-        let admit = |handshakes: &mut JoinSet<Option<Accepted>>, incoming: Incoming| match &tls {
+        let take_in = |handshakes: &mut JoinSet<Option<Accepted>>, incoming: Incoming| match &tls {
             None => begin(incoming.cleartext()),
             // Elsewhere: nobody waits for another's handshake.
             Some(tls) => drop(handshakes.spawn(incoming.encrypted(Arc::clone(tls)))),
@@ -132,14 +133,14 @@ impl Server {
                 accepted = accept(&socket, tls.is_some(), &self.rules) => accepted,
             };
             let Some(incoming) = accepted else { break };
-            admit(&mut handshakes, incoming);
+            take_in(&mut handshakes, incoming);
         }
         if let Some(time) = hold_off(&socket, self.sharing) {
             let mut over = std::pin::pin!(tokio::time::sleep(time));
             loop {
                 tokio::select! {
                     biased;
-                    Some(incoming) = accept(&socket, tls.is_some(), &self.rules) => admit(&mut handshakes, incoming),
+                    Some(incoming) = accept(&socket, tls.is_some(), &self.rules) => take_in(&mut handshakes, incoming),
                     () = &mut over => break,
                 }
             }
@@ -147,7 +148,7 @@ impl Server {
         // For the kernel, and for their clients, these are connections already: closing the listener would reset them.
         if let Ok(socket) = socket.into_std() {
             while let Some(incoming) = accept_waiting(&socket, tls.is_some(), &self.rules).await {
-                admit(&mut handshakes, incoming);
+                take_in(&mut handshakes, incoming);
             }
         }
         // They end in time by themselves.

@@ -34,7 +34,7 @@ pub(super) struct Surroundings {
     /// What it takes of the listener's places, until this is dropped.
     pub(super) place: Place,
     pub(super) identity: Option<Arc<PeerIdentity>>,
-    /// The other connections of the listener.
+    /// All connections of the listener.
     pub(super) crowd: Crowd,
 }
 
@@ -122,7 +122,7 @@ async fn what_comes_first(wire: &mut Wire, around: &Surroundings, watch: &mut Wa
             }
         }
         if around.is_closing() {
-            watch.set_soon(sooner);
+            watch.set(sooner);
         }
         // Nobody asks why a connection was closed that has said nothing; of what has arrived, the runtime will tell.
         if watch.poll_expired(cx).is_pending() || (around.is_closing() && inside.stream.has_unread()) {
@@ -143,7 +143,7 @@ impl<E: Future> Future for InTurns<'_, E> {
     type Output = E::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<E::Output> {
-        let _turn = Turn::begin_woken(cx, self.around.rules().tick);
+        let _turn = Turn::begin_woken(cx, self.around.crowd.tick());
         self.exchange.as_mut().poll(cx)
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! There may be as many as clients, and most of them idle. A timer for each, a place in the list of those that wait for the end, and one in a list of tasks would be
 //! more than a third of what such a connection costs. So each leaves one waker here. It is woken when the listener closes, when the connections are cut, and once a
-//! tick, to look at its deadline ([`Watch`](super::watch::Watch)): a part of them at a time, so that thousands of them do not keep others waiting.
+//! tick, to look at its deadline ([`Watch`](super::watch::Watch)): some of them at a time, so that of thousands only hundreds stand before who has something to do.
 
 use std::convert::Infallible;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,16 +15,17 @@ use std::time::Duration;
 use pin_project_lite::pin_project;
 use slab::Slab;
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep_until};
 
 use super::server::Said;
 
 /// The connections of a listener. Clones are the same.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Crowd(Arc<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    tick: Duration,
     closing: Said,
     is_cut: AtomicBool,
     looks: AtomicU32,
@@ -36,13 +38,31 @@ struct State {
 }
 
 /// In so many parts the connections are woken in a tick, if it is long enough.
-const PARTS: u32 = 16;
+const PARTS: u32 = 64;
 
 impl Crowd {
+    /// None yet. Each will be woken once in `tick`.
+    pub(super) fn new(tick: Duration) -> Self {
+        Self(Arc::new(State {
+            tick,
+            closing: Said::default(),
+            is_cut: AtomicBool::default(),
+            looks: AtomicU32::default(),
+            members: Mutex::default(),
+            begun: Notify::default(),
+            ended: Notify::default(),
+        }))
+    }
+
+    /// How often each is woken.
+    pub(super) fn tick(&self) -> Duration {
+        self.0.tick
+    }
+
     /// Has them end with what they have begun.
     pub(super) fn close(&self) {
         self.0.closing.say();
-        self.0.wake(0, 1);
+        self.0.wake(0..=0, 1);
     }
 
     /// Whether they are to end with what they have begun. Each is woken when that is said.
@@ -56,7 +76,7 @@ impl Crowd {
     }
 
     /// One more: it has come when this returns, and is cut when the others are.
-    pub(super) fn admit<L: Future<Output = ()>>(&self, life: L) -> Admitted<L> {
+    pub(super) fn join<L: Future<Output = ()>>(&self, life: L) -> Joined<L> {
         let key = {
             let mut members = self.0.members();
             if members.is_empty() {
@@ -64,20 +84,35 @@ impl Crowd {
             }
             members.insert(Waker::noop().clone())
         };
-        Admitted { life, member: Member { crowd: Arc::clone(&self.0), key, has_waker: false } }
+        Joined { life, member: Member { crowd: Arc::clone(&self.0), key, has_waker: false } }
     }
 
-    /// Wakes each of them once in `tick`, and no later than that after it has come.
-    pub(super) async fn keep_time(&self, tick: Duration) -> Infallible {
+    /// Wakes each of them once in a tick, and no later than that after it has come, but for the milliseconds by which timers are late.
+    pub(super) async fn keep_time(&self) -> Infallible {
+        let State { tick, members, begun, looks, .. } = &*self.0;
         let parts = u32::try_from(tick.as_millis()).unwrap_or(PARTS).clamp(1, PARTS);
+        let (step, parts) = (*tick / parts, parts as usize);
+        let mut at = Instant::now();
         loop {
+            while lock(members).is_empty() {
+                begun.notified().await;
+                at = Instant::now();
+            }
+            // Who was stopped has nothing to make up for.
+            let now = Instant::now();
+            at = at.max(now.checked_sub(*tick).unwrap_or(now));
+            let mut earlier = 0;
             for part in 0..parts {
-                while self.0.members().is_empty() {
-                    self.0.begun.notified().await;
+                at += step;
+                // A few connections do not wake the process for parts of which there is none.
+                if part + 1 < parts && keys(&lock(members), part..=part, parts).next().is_none() {
+                    continue;
                 }
-                sleep(tick / parts).await;
-                self.0.looks.fetch_add(1, Ordering::Relaxed);
-                self.0.wake(part, parts);
+                sleep_until(at).await;
+                looks.fetch_add(1, Ordering::Relaxed);
+                // With those of parts before that have come meanwhile.
+                self.0.wake(earlier..=part, parts);
+                earlier = part + 1;
             }
         }
     }
@@ -97,18 +132,26 @@ impl Crowd {
 
 impl State {
     fn members(&self) -> MutexGuard<'_, Slab<Waker>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.members)
     }
 
-    /// Wakes one of so many parts.
-    fn wake(&self, part: u32, parts: u32) {
-        let (part, parts) = (part as usize, parts as usize);
+    /// Wakes these of so many parts, outside of the lock.
+    fn wake(&self, of: RangeInclusive<usize>, parts: usize) {
         let woken: Vec<Waker> = {
             let members = self.members();
-            (part..members.capacity()).step_by(parts).filter_map(|key| members.get(key).cloned()).collect()
+            keys(&members, of, parts).filter_map(|key| members.get(key).cloned()).collect()
         };
         woken.into_iter().for_each(Waker::wake);
     }
+}
+
+fn lock(members: &Mutex<Slab<Waker>>) -> MutexGuard<'_, Slab<Waker>> {
+    members.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The keys of these of so many parts.
+fn keys(members: &Slab<Waker>, of: RangeInclusive<usize>, parts: usize) -> impl Iterator<Item = usize> {
+    of.flat_map(move |part| (part..members.capacity()).step_by(parts)).filter(|key| members.contains(*key))
 }
 
 /// See [`Crowd::cut_at_end`].
@@ -118,7 +161,7 @@ impl Drop for CutAtEnd<'_> {
     fn drop(&mut self) {
         let state = &*self.0.0;
         state.is_cut.store(true, Ordering::Release);
-        state.wake(0, 1);
+        state.wake(0..=0, 1);
     }
 }
 
@@ -136,6 +179,8 @@ impl Drop for Member {
         let mut members = self.crowd.members();
         let waker = members.try_remove(self.key);
         if members.is_empty() {
+            // With the memory that many took.
+            *members = Slab::new();
             self.crowd.ended.notify_one();
         }
         drop(members);
@@ -147,7 +192,7 @@ impl Drop for Member {
 pin_project! {
     /// The life of one connection among the others: a task.
     #[derive(Debug)]
-    pub(super) struct Admitted<L> {
+    pub(super) struct Joined<L> {
         #[pin]
         life: L,
         // Dropped after it: who waits for the last to go finds nothing left of it.
@@ -155,7 +200,7 @@ pin_project! {
     }
 }
 
-impl<L: Future<Output = ()>> Future for Admitted<L> {
+impl<L: Future<Output = ()>> Future for Joined<L> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -176,72 +221,78 @@ mod tests {
     use super::*;
     use std::future::{pending, poll_fn};
     use tokio::sync::mpsc;
-    use tokio::time::Instant;
+    use tokio::time::timeout;
 
-    /// Lives until the listener closes, and says each time that it is woken.
-    async fn life(crowd: Crowd, woken: mpsc::UnboundedSender<()>) {
+    const TICK: Duration = Duration::from_secs(2);
+    /// By so much a timer is late at most.
+    const LATE: Duration = Duration::from_millis(3);
+
+    /// Lives until the listener closes, and says when it is woken.
+    async fn life(crowd: Crowd, woken: mpsc::UnboundedSender<Instant>) {
         poll_fn(|_| {
-            let _ = woken.send(());
+            let _ = woken.send(Instant::now());
             if crowd.closing().is_said() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
     }
 
+    fn join(crowd: &Crowd) -> mpsc::UnboundedReceiver<Instant> {
+        let (woken, wakes) = mpsc::unbounded_channel();
+        tokio::spawn(crowd.join(life(crowd.clone(), woken)));
+        wakes
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn each_is_woken_once_in_a_tick_and_at_the_end_and_then_there_is_none() {
-        let (crowd, tick) = (Crowd::default(), Duration::from_secs(5));
-        let mut lives = Vec::new();
-        for _ in 0..10 * PARTS {
-            let (woken, wakes) = mpsc::unbounded_channel();
-            tokio::spawn(crowd.admit(life(crowd.clone(), woken)));
-            lives.push(wakes);
-        }
-        let began = Instant::now();
-        let timed = async {
-            for wakes in &mut lives {
-                wakes.recv().await.unwrap();
-                wakes.recv().await.unwrap();
+    async fn each_is_woken_once_in_a_tick_whenever_it_has_come_and_at_the_end_and_then_there_is_none() {
+        let (crowd, ticks) = (Crowd::new(TICK), 5);
+        let coming = async {
+            let mut lives = Vec::new();
+            for come in [1, 1, 130, 2, 900, 7] {
+                lives.extend((0..come).map(|_| join(&crowd)));
+                tokio::time::sleep(TICK * 7 / 23).await;
             }
+            tokio::time::sleep(TICK * ticks).await;
+            lives
         };
-        tokio::select! {
-            never = crowd.keep_time(tick) => match never {},
-            () = timed => {}
-        }
-        let taken = began.elapsed();
-        // The runtime's timers are of milliseconds.
-        assert!(taken <= tick + PARTS * Duration::from_millis(2), "the last one was woken after {taken:?}");
+        let lives = tokio::select! {
+            never = crowd.keep_time() => match never {},
+            lives = coming => lives,
+        };
         crowd.close();
         crowd.ended().await;
-        for wakes in &mut lives {
-            let mut times = 0;
-            while wakes.recv().await.is_some() {
-                times += 1;
+        for mut wakes in lives {
+            let (mut last, mut times) = (wakes.recv().await.unwrap(), 0);
+            while let Some(woken) = wakes.recv().await {
+                let pause = woken - last;
+                assert!(pause <= TICK + LATE, "one was not woken for {pause:?}");
+                (last, times) = (woken, times + 1);
             }
-            assert!(times <= 2, "woken {times} times more than once in a tick");
+            // All have been there for so many, and one more is the end; the first for two more.
+            assert!((ticks..=ticks + 4).contains(&times), "one was woken {times} times in {ticks} ticks");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn they_are_cut_with_their_listener() {
-        let crowd = Crowd::default();
+        let crowd = Crowd::new(TICK);
         let cut = crowd.cut_at_end();
         for _ in 0..3 {
-            tokio::spawn(crowd.admit(pending()));
+            tokio::spawn(crowd.join(pending()));
         }
         tokio::task::yield_now().await;
         drop(cut);
-        crowd.ended().await;
+        timeout(TICK, crowd.ended()).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_was_not_looked_at_yet_counts_and_is_told() {
-        let crowd = Crowd::default();
+        let crowd = Crowd::new(TICK);
         let (woken, _wakes) = mpsc::unbounded_channel();
-        let life = crowd.admit(life(crowd.clone(), woken));
+        let life = crowd.join(life(crowd.clone(), woken));
         let mut ended = std::pin::pin!(crowd.ended());
         assert!(futures_util::poll!(ended.as_mut()).is_pending());
         crowd.close();
         tokio::spawn(life);
-        ended.await;
+        timeout(TICK, ended).await.unwrap();
     }
 }

@@ -183,7 +183,7 @@ impl<'a> Client<'a> {
                     Poll::Ready(Ok(())) if self.around.rules().half_close == HalfClose::IsGone => return Poll::Ready(()),
                     Poll::Ready(Ok(())) => {
                         self.state = State::Closed;
-                        self.watch.set_soon(Instant::now() + ASK_AFTER);
+                        self.watch.set(Instant::now() + ASK_AFTER);
                     }
                     Poll::Pending => {}
                 },
@@ -225,13 +225,13 @@ impl<'a> Client<'a> {
                     return Poll::Ready(());
                 }
                 self.state = State::Asked;
-                self.watch.set_soon(now + ASKED_FOR);
+                self.watch.set(now + ASKED_FOR);
             }
             State::Asked => {
                 if inside.stream.pending_error().is_some() {
                     return Poll::Ready(());
                 }
-                self.watch.set_soon(now + ASK_AFTER);
+                self.watch.set(now + ASK_AFTER);
             }
         }
         Poll::Pending

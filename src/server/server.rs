@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
@@ -14,7 +13,6 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use super::accept::Peer;
 use super::bind::Sharing;
 use super::limits::ConnectionLimits;
-use super::watch::tick;
 use crate::http1::{HeadLimits, MalformedHead};
 
 /// What it means that a client closes its side of the connection while its request is in hand (RFC 9112 section 9.6).
@@ -92,8 +90,6 @@ pub struct Server {
 pub(super) struct Rules {
     pub(super) limits: ConnectionLimits,
     pub(super) head: HeadLimits,
-    /// How often a connection looks at its deadline.
-    pub(super) tick: Duration,
     pub(super) half_close: HalfClose,
     pub(super) draining: Draining,
     pub(super) refuse: Refuse,
@@ -106,9 +102,8 @@ impl Server {
     /// Connections within these limits; heads that cannot be taken are answered by `refuse`.
     pub fn new(limits: ConnectionLimits, half_close: HalfClose, draining: Draining, refuse: Refuse) -> Self {
         let (head, places) = (limits.head(), limits.max_connections.min(Semaphore::MAX_PERMITS));
-        let tick = tick(limits.shortest_time());
         let clients = Clients { most: limits.max_connections_per_client, open: Mutex::default() };
-        let rules = Rules { limits, head, tick, half_close, draining, refuse, places: Semaphore::new(places), clients };
+        let rules = Rules { limits, head, half_close, draining, refuse, places: Semaphore::new(places), clients };
         Self { rules: Arc::new(rules), sharing: Sharing::Alone }
     }
 

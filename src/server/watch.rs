@@ -1,8 +1,8 @@
 //! The clock of a client's connection: a deadline, looked at when the connections of its listener are.
 //!
 //! Every step of a connection has a time by which it must be over. A timer for each would be made and unmade several times a request, and one for each connection would be
-//! as large as the rest of an idle one. So there is none: the [`Crowd`] wakes each connection once a tick, and it looks at its deadline then, one tick late at most.
-//! What is to be noticed in time has a timer of its own, for as long as it lasts.
+//! as large as the rest of an idle one. So there is none as long as the deadline is far: the [`Crowd`] wakes each connection once a tick, and it looks at its deadline then. When that is
+//! nearer than the next look, it has a timer, and so it is always noticed in time.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::crowd::Crowd;
+use crate::telemetry::turn;
 
 /// The clock of one connection.
 #[derive(Debug)]
@@ -19,11 +20,11 @@ pub(super) struct Watch {
     deadline: Instant,
     /// When the deadline was looked at last: as [`Crowd::looks`] counts.
     looked: u32,
-    /// Rings at the deadline, if that is soon.
+    /// Rings at the deadline, if that comes before the next look.
     soon: Option<Pin<Box<Sleep>>>,
 }
 
-/// The longest tick: a deadline that is not set as one that is soon is noticed so late at most.
+/// The longest tick: so much of its time a deadline may have a timer.
 const LONGEST_TICK: Duration = Duration::from_secs(2);
 
 /// How often connections look at their deadlines of which the shortest is this far away.
@@ -41,12 +42,15 @@ impl Watch {
     /// What follows must be over by then.
     pub(super) fn set(&mut self, deadline: Instant) {
         self.deadline = deadline;
-        self.soon = None;
+        // Not of one that is as far as the shortest limit: of that, there is a look on the way.
+        if deadline < turn::now() + self.crowd.tick() {
+            self.ring_at(deadline);
+        } else {
+            self.soon = None;
+        }
     }
 
-    /// The same, noticed in time.
-    pub(super) fn set_soon(&mut self, deadline: Instant) {
-        self.deadline = deadline;
+    fn ring_at(&mut self, deadline: Instant) {
         match &mut self.soon {
             Some(timer) if timer.deadline() == deadline => {}
             Some(timer) => timer.as_mut().reset(deadline),
@@ -54,19 +58,16 @@ impl Watch {
         }
     }
 
-    /// Ready when the deadline has passed.
+    /// Ready when the deadline has passed; again and again, until another is set.
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let rings = self.soon.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready());
         let looks = self.crowd.looks();
-        if !rings && looks == self.looked {
-            return Poll::Pending;
+        if self.soon.is_none() && looks != self.looked {
+            self.looked = looks;
+            if self.deadline <= Instant::now() + self.crowd.tick() {
+                self.ring_at(self.deadline);
+            }
         }
-        // Who finds it over and sets no other deadline finds it over again.
-        if Instant::now() >= self.deadline {
-            return Poll::Ready(());
-        }
-        self.looked = looks;
-        Poll::Pending
+        self.soon.as_mut().map_or(Poll::Pending, |timer| timer.as_mut().poll(cx))
     }
 }
 
@@ -76,38 +77,52 @@ mod tests {
     use std::future::poll_fn;
     use tokio::task::coop::{consume_budget, has_budget_remaining};
 
-    /// When a deadline that is `limit` away is noticed.
-    async fn noticed(limit: Duration, set: impl FnOnce(&mut Watch, Instant) + Send + 'static) -> Duration {
-        let (crowd, began) = (Crowd::default(), Instant::now());
-        let mut watch = Watch::new(crowd.clone(), began + 100 * LONGEST_TICK);
-        let connection = crowd.admit(async move {
-            set(&mut watch, began + limit);
+    /// When a deadline is noticed that is set to be `limit` away, `after` the connection began.
+    async fn noticed(limit: Duration, after: Duration) {
+        let crowd = Crowd::new(LONGEST_TICK);
+        let mut watch = Watch::new(crowd.clone(), Instant::now() + 100 * LONGEST_TICK);
+        let connection = crowd.join(async move {
+            tokio::time::sleep(after).await;
+            let began = Instant::now();
+            watch.set(began + limit);
             // A task that has used up its budget of the runtime is woken without having been heard.
             while has_budget_remaining() {
                 consume_budget().await;
             }
             poll_fn(|cx| watch.poll_expired(cx)).await;
+            let taken = began.elapsed();
+            assert!((limit..=limit + LATE).contains(&taken), "{limit:?} was noticed after {taken:?}");
         });
         let connection = tokio::spawn(connection);
         tokio::select! {
-            never = crowd.keep_time(LONGEST_TICK) => match never {},
+            never = crowd.keep_time() => match never {},
             ended = connection => ended.unwrap(),
         }
-        began.elapsed()
+    }
+
+    /// By so much a timer is late at most.
+    const LATE: Duration = Duration::from_millis(3);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_is_noticed_in_time_wherever_it_lies_between_two_looks() {
+        for limit in [10, 700, 1_999, 2_000, 2_001, 3_500, 7_000, 60_000].map(Duration::from_millis) {
+            for after in [0, 1, 900, 1_990, 2_000, 3_333].map(Duration::from_millis) {
+                noticed(limit, after).await;
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_deadline_is_noticed_within_a_tick_and_one_that_is_soon_at_once() {
-        let limit = Duration::from_secs(7);
-        let taken = noticed(limit, Watch::set).await;
-        assert!((limit..=limit + LONGEST_TICK).contains(&taken), "noticed after {taken:?}");
-        let taken = noticed(limit, Watch::set_soon).await;
-        assert!((limit..=limit + Duration::from_millis(2)).contains(&taken), "noticed after {taken:?}");
-        let later = move |watch: &mut Watch, deadline: Instant| {
-            watch.set_soon(deadline - limit / 2);
-            watch.set_soon(deadline);
-        };
-        let taken = noticed(limit, later).await;
-        assert!((limit..=limit + Duration::from_millis(2)).contains(&taken), "noticed after {taken:?}");
+    async fn a_later_deadline_takes_the_place_of_one_that_was_soon() {
+        let (crowd, began) = (Crowd::new(LONGEST_TICK), Instant::now());
+        let mut watch = Watch::new(crowd.clone(), began + LONGEST_TICK / 4);
+        watch.set(began + LONGEST_TICK / 2);
+        watch.set(began + LONGEST_TICK * 3);
+        let connection = tokio::spawn(crowd.join(async move { poll_fn(|cx| watch.poll_expired(cx)).await }));
+        tokio::select! {
+            never = crowd.keep_time() => match never {},
+            ended = connection => ended.unwrap(),
+        }
+        assert!((LONGEST_TICK * 3..=LONGEST_TICK * 3 + LATE).contains(&began.elapsed()), "{:?}", began.elapsed());
     }
 }

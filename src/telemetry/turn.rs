@@ -23,7 +23,7 @@ thread_local! {
     static CLOCK: Cell<Clock> = const { Cell::new(Clock::Outside) };
     /// What the clock on the wall showed in the turn that is under way, if somebody has asked.
     static WALL: Cell<Option<SystemTime>> = const { Cell::new(None) };
-    /// The task whose turn it is, told by whom it is woken, and how often that happens at least.
+    /// The waker of the task whose turn it is, and how often that is woken at least.
     static WOKEN: Cell<Option<(usize, Duration)>> = const { Cell::new(None) };
 }
 
@@ -59,7 +59,8 @@ impl Drop for Turn {
     }
 }
 
-/// When at the latest the task is woken that now waits, if that is sure. What it waits for needs no timer before it has to be noticed sooner than this.
+/// When at the latest the task is woken that now waits, but for the milliseconds by which timers are late; if that is sure. What it waits for needs no timer before it
+/// has to be noticed sooner than this.
 pub fn woken_within(cx: &Context<'_>) -> Option<Duration> {
     // Whoever waits behind a waker of another kind, as in a set of futures, is not looked at when the task is woken.
     WOKEN.get().filter(|(woken, _)| *woken == waker(cx)).map(|(_, within)| within)

@@ -18,16 +18,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::Until;
 use super::account::{Account, Accounts, Course, Crowd};
+use super::guard::CallGuard;
 use super::kept::{At, Kept};
 use super::questions::WeakLoop;
 use super::recorder::{RecordHead, Recorder};
 use super::tasks::{follow_pool, keep_time, listen};
 use crate::model::{Call, Function, FunctionName};
 use crate::placement::config::PlacementConfig;
-use crate::placement::event::{
-    Admission, CallNumber, EndedHow, Event, FunctionNumber, GaveUp, RefusedKind, RunnerChange, RunnerFacts, RunnerNews,
-    StartKind, Step,
-};
+use crate::placement::event::{Admission, CallNumber, Event, FunctionNumber, GaveUp, RunnerChange, RunnerFacts, Step};
 use crate::placement::homes::HomeRing;
 use crate::placement::metrics::PlacementMetrics;
 use crate::placement::moment::Moment;
@@ -81,7 +79,7 @@ pub(super) struct Inside {
     /// Memory that is used again.
     steps: Vec<Step>,
     /// When the last step was.
-    latest: Moment,
+    pub(super) latest: Moment,
     /// Grows whenever other runners are listed: whenever a ring has to be made.
     listings: u64,
     /// How many calls wait, as the metrics and those who ask runners were told last.
@@ -138,102 +136,7 @@ impl Future for Woken {
 const MOST_ASKED: usize = 64;
 
 /// For what cannot happen: a call that the loop does not answer.
-const REJECTED: Next = Next::GiveUp(GaveUp::Rejected, None, Crowd::NONE);
-
-/// A call in the loop. Dropped before its end, it is gone from there at once.
-pub(super) struct CallGuard<'a> {
-    live: Cow<'a, Arc<LiveLoop>>,
-    call: CallNumber,
-    function: FunctionNumber,
-    is_over: bool,
-}
-
-impl CallGuard<'_> {
-    /// The same, for as long as anybody likes.
-    pub(super) fn into_owned(mut self) -> CallGuard<'static> {
-        self.is_over = true;
-        CallGuard { live: Cow::Owned(Arc::clone(&self.live)), call: self.call, function: self.function, is_over: false }
-    }
-
-    /// The head of the answer came; of one that is still to come, its runner ends the call by `runs_until` if that is known. Returns why the call went
-    /// where it went.
-    pub(super) fn committed(
-        &self,
-        at: At,
-        start: StartKind,
-        runs_until: Option<Instant>,
-        said: Said,
-        accounts: Accounts,
-    ) -> Course {
-        let mut inside = self.live.lock();
-        let news = self.live.news(&mut inside, at, said);
-        let runs_until = runs_until.map(|until| self.live.moment(until));
-        let stepped = self.live.step(&mut inside, &Event::Committed { call: self.call, start, runs_until, news }, None);
-        let course = inside.course(self.call, inside.latest, accounts);
-        drop(inside);
-        wake(stepped.woken);
-        course
-    }
-
-    /// The head of the answer came, and all of its body with it: the call's time on its runner is over. Returns why the call went where it went.
-    pub(super) fn answered(mut self, at: At, start: StartKind, said: Said, accounts: Accounts) -> Course {
-        self.is_over = true;
-        let mut inside = self.live.lock();
-        let news = self.live.news(&mut inside, at, said);
-        let committed = Event::Committed { call: self.call, start, runs_until: None, news };
-        let committed = self.live.step(&mut inside, &committed, None);
-        let course = inside.course(self.call, inside.latest, accounts);
-        inside.ended(at, self.function);
-        let ended = Event::Ended { call: self.call, how: EndedHow::Ok, news: RunnerNews::default() };
-        let ended = self.live.step(&mut inside, &ended, None);
-        drop(inside);
-        wake(committed.woken);
-        wake(ended.woken);
-        course
-    }
-
-    /// The call is committed, and there is no answer of its function. Returns why it went where it went.
-    pub(super) fn failed(mut self, at: At, how: EndedHow, said: Said) -> Course {
-        self.is_over = true;
-        let mut inside = self.live.lock();
-        let course = inside.course(self.call, self.live.now(), Accounts::All);
-        inside.ended(at, self.function);
-        let news = self.live.news(&mut inside, at, said);
-        let stepped = self.live.step(&mut inside, &Event::Ended { call: self.call, how, news }, None);
-        drop(inside);
-        wake(stepped.woken);
-        course
-    }
-
-    /// The runner refused.
-    pub(super) fn refused(&self, at: At, why: RefusedKind, retry_after: Option<Duration>, said: Said) -> Next {
-        let mut inside = self.live.lock();
-        let news = self.live.news(&mut inside, at, said);
-        let event = Event::Refused { call: self.call, why, retry_after, news };
-        let stepped = self.live.step(&mut inside, &event, Some(self.call));
-        drop(inside);
-        wake(stepped.woken);
-        stepped.mine.unwrap_or(REJECTED)
-    }
-
-    /// The call's time on its runner is over.
-    pub(super) fn ended(mut self, at: At, how: EndedHow) {
-        self.is_over = true;
-        let (call, function) = (self.call, self.function);
-        self.live.tell_made(|_, inside| {
-            inside.ended(at, function);
-            Some(Event::Ended { call, how, news: RunnerNews::default() })
-        });
-    }
-}
-
-impl Drop for CallGuard<'_> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.live.tell(&Event::ClientGone { call: self.call });
-        }
-    }
-}
+pub(super) const REJECTED: Next = Next::GiveUp(GaveUp::Rejected, None, Crowd::NONE);
 
 impl LiveLoop {
     /// Begins a loop for the snapshots of one lineage, and tells it of this one.
@@ -399,7 +302,7 @@ impl LiveLoop {
         drop(inside);
         wake(woken);
         wake(stepped.woken);
-        let guard = CallGuard { live: Cow::Borrowed(this), call: number, function, is_over: false };
+        let guard = CallGuard::new(Cow::Borrowed(this), number, function);
         // Every call that arrives is answered at once, if only with the word to wait.
         (guard, stepped.mine.unwrap_or(REJECTED))
     }
@@ -423,7 +326,7 @@ impl LiveLoop {
     }
 
     /// One step of the loop. What is to be done for `mine` is returned; the other calls are to be woken.
-    fn step(&self, inside: &mut Inside, event: &Event, mine: Option<CallNumber>) -> Stepped {
+    pub(super) fn step(&self, inside: &mut Inside, event: &Event, mine: Option<CallNumber>) -> Stepped {
         // A turn of another worker may have begun before the last step.
         let now = self.now().max(inside.latest);
         inside.latest = now;
@@ -532,16 +435,16 @@ impl LiveLoop {
         }
     }
 
-    fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> Moment {
         self.moment(turn::now())
     }
 
-    fn moment(&self, at: Instant) -> Moment {
+    pub(super) fn moment(&self, at: Instant) -> Moment {
         let nanos = at.saturating_duration_since(self.epoch).as_nanos();
         Moment::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inside> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -555,12 +458,12 @@ impl Drop for LiveLoop {
 
 /// What one step brought.
 #[derive(Default)]
-struct Stepped {
-    mine: Option<Next>,
-    woken: Vec<(oneshot::Sender<Next>, Next)>,
+pub(super) struct Stepped {
+    pub(super) mine: Option<Next>,
+    pub(super) woken: Vec<(oneshot::Sender<Next>, Next)>,
 }
 
-fn wake(woken: Vec<(oneshot::Sender<Next>, Next)>) {
+pub(super) fn wake(woken: Vec<(oneshot::Sender<Next>, Next)>) {
     for (sender, next) in woken {
         // Who does not listen any more is about to say that it is gone.
         let _ = sender.send(next);
@@ -579,7 +482,7 @@ impl Inside {
         self.runners.get_mut(at.place.index())?.as_mut().filter(|kept| kept.life == at.life)
     }
 
-    fn ended(&mut self, at: At, function: FunctionNumber) {
+    pub(super) fn ended(&mut self, at: At, function: FunctionNumber) {
         if let Some(kept) = self.kept_mut(at) {
             kept.ends(function, turn::now());
         }
@@ -597,7 +500,7 @@ impl Inside {
         self.machine.view()
     }
 
-    fn course(&self, call: CallNumber, now: Moment, accounts: Accounts) -> Course {
+    pub(super) fn course(&self, call: CallNumber, now: Moment, accounts: Accounts) -> Course {
         let Some((reason, is_smooth)) = self.machine.course(call) else { return Course::default() };
         let is_wanted = accounts == Accounts::All || !is_smooth;
         Course { reason, account: if is_wanted { self.account(call, now) } else { None } }

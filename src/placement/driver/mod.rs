@@ -7,6 +7,7 @@
 //! * [`recorder`] writes events and steps down, when that is wanted.
 
 mod account;
+mod guard;
 mod kept;
 mod live;
 mod questions;

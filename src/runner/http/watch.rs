@@ -33,7 +33,7 @@ impl TaskId {
     }
 }
 
-/// The longest tick: a deadline that is not set as one that is soon is noticed so late at most.
+/// The longest time between two looks.
 const LONGEST_TICK: Duration = Duration::from_secs(5);
 
 impl Watch {
