@@ -378,6 +378,17 @@ async fn broken_answers_are_told_as_such_and_their_connections_are_not_used_agai
     }
 }
 
+/// Short, and longer than the pauses in which a connection looks at its clock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_server_has_no_longer_than_the_client_gives() {
+    let directory = tempfile::tempdir().unwrap();
+    let lb = balancer(&directory, &[plain(async |_| std::future::pending().await).await]);
+    for (version, millis) in [(Version::Http1, "100"), (Version::Http1, "2500"), (Version::Http2, "100")] {
+        let asked = call(lb.front(), "/never").method(Method::GET).over(version).header("x-timeout-ms", millis);
+        asked.send().await.problem(504, "deadline_exceeded");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_comes_back_is_used_by_the_very_next_call() {
     let directory = tempfile::tempdir().unwrap();

@@ -96,6 +96,7 @@ mod tests {
             (Some(Evidence::Took), Some(Evidence::NotStarted))
         );
         assert_eq!((failed(Outcome::RunnerReset), failed(Outcome::ClientGone)), (Some(Evidence::Failed), None));
+        assert_eq!(failed(Outcome::DeadlineExceeded), None, "or clients in a hurry could cost a pool its servers");
         assert_eq!(refused(RefusedWhy::Agent(RefusalReason::Busy)), Some(Evidence::Refused));
         assert_eq!(refused(RefusedWhy::Unreachable("no".into())), Some(Evidence::Unreachable));
         assert_eq!(refused(RefusedWhy::Closed), None);

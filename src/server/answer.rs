@@ -100,8 +100,7 @@ where
         has_ended: false,
         is_cut: false,
         keeps_body: tunnel.is_some(),
-        taken: 0,
-        is_flushing: false,
+        stands_since: None,
         together: Together::default(),
     };
     let mut patience = Patience::new(around, asked.until, watch);
@@ -171,10 +170,8 @@ struct Sending {
     is_cut: bool,
     /// The body stays when it has ended: a tunnel follows.
     keeps_body: bool,
-    /// Bytes that the connection took.
-    taken: u64,
-    /// All was taken, and some of it is still encrypted in memory.
-    is_flushing: bool,
+    /// Since when the connection takes nothing of what waits.
+    stands_since: Option<Instant>,
     together: Together,
 }
 
@@ -206,11 +203,10 @@ impl Sending {
                 body.set(None);
             }
             if self.is_flushed() {
-                self.is_flushing = true;
-                if !self.is_cut && ready!(wire.access().poll_flush(cx)).is_err() {
+                // Of what was taken, some may still be encrypted in memory.
+                if !self.is_cut && ready!(self.notes(wire.access().poll_flush(cx))).is_err() {
                     return Poll::Ready(Err(()));
                 }
-                self.is_flushing = false;
                 return match (self.is_cut, self.has_ended) {
                     (true, _) => Poll::Ready(Err(())),
                     (false, true) => Poll::Ready(Ok(())),
@@ -218,16 +214,25 @@ impl Sending {
                 };
             }
             ready!(self.together.poll(cx));
-            match wire.access().poll_write(cx, &mut self.out, &mut self.data) {
-                Poll::Ready(Ok(written)) => self.taken += written as u64,
-                Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
-                Poll::Pending => return Poll::Pending,
+            let written = wire.access().poll_write(cx, &mut self.out, &mut self.data);
+            if ready!(self.notes(written)).is_err() {
+                return Poll::Ready(Err(()));
             }
             if self.data.is_empty() && self.owes_line {
                 self.owes_line = false;
                 self.out.extend_from_slice(b"\r\n");
             }
         }
+    }
+
+    /// Notes whether the connection took something.
+    fn notes<T>(&mut self, step: Poll<T>) -> Poll<T> {
+        if step.is_ready() {
+            self.stands_since = None;
+        } else {
+            self.stands_since.get_or_insert_with(turn::now);
+        }
+        step
     }
 
     fn is_flushed(&self) -> bool {
@@ -279,15 +284,13 @@ struct Patience<'a> {
     around: &'a Surroundings,
     until: Instant,
     watch: &'a mut Watch,
-    /// What the connection had taken when something was waiting and it was looked at last.
-    seen: Option<u64>,
     rest: u64,
 }
 
 impl<'a> Patience<'a> {
     fn new(around: &'a Surroundings, until: Instant, watch: &'a mut Watch) -> Self {
         watch.set(until.min(turn::now() + around.rules().limits.write_timeout));
-        Self { around, until, watch, seen: None, rest: LONGEST_REST }
+        Self { around, until, watch, rest: LONGEST_REST }
     }
 
     /// Ready when the client is gone, or takes nothing.
@@ -310,13 +313,11 @@ impl<'a> Patience<'a> {
             Reader::Nobody | Reader::NeverAsked | Reader::Broken | Reader::StoodStill => {}
         }
         while self.watch.poll_expired(cx).is_ready() {
-            let now = Instant::now();
-            let waits = (!sending.is_flushed() || sending.is_flushing).then_some(sending.taken);
-            if now >= self.until || (waits.is_some() && waits == self.seen) {
+            let (now, limit) = (Instant::now(), self.around.rules().limits.write_timeout);
+            if now >= self.until || sending.stands_since.is_some_and(|since| now >= since + limit) {
                 return Poll::Ready(());
             }
-            self.seen = waits;
-            self.watch.set(self.until.min(now + self.around.rules().limits.write_timeout));
+            self.watch.set(self.until.min(sending.stands_since.unwrap_or(now) + limit));
         }
         Poll::Pending
     }
@@ -415,4 +416,56 @@ struct ShownDate {
     second: u64,
     /// The same as text; empty before it was read.
     text: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::Full;
+    use tokio::io::AsyncReadExt as _;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use crate::tls::Stream;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_stands_still_from_the_time_on_that_its_client_takes_nothing() {
+        const LARGE: usize = 32 * 1024 * 1024;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (mut client, mut wire) = (client.unwrap(), Wire::new(Stream::Tcp(accepted.unwrap().0), BytesMut::new()));
+        let mut sending = Sending {
+            out: BytesMut::new(),
+            data: Bytes::from(vec![b'x'; LARGE]),
+            length: BodyLength::Known(LARGE as u64),
+            left: Some(0),
+            owes_line: false,
+            has_ended: true,
+            is_cut: false,
+            keeps_body: false,
+            stands_since: None,
+            together: Together::default(),
+        };
+        let mut body = pin!(None::<Full<Bytes>>);
+        let (began, step) = (Instant::now(), Duration::from_secs(1));
+        for _ in 0..3 {
+            assert!(poll_fn(|cx| Poll::Ready(sending.poll(&mut wire, body.as_mut(), cx).is_pending())).await);
+            assert_eq!(sending.stands_since, Some(began), "to be asked again changes nothing");
+            tokio::time::advance(step).await;
+        }
+        let left = sending.data.len();
+        let mut read = vec![0; LARGE - left];
+        client.read_exact(&mut read).await.unwrap();
+        // The kernel tells of the room when it likes.
+        while sending.data.len() == left {
+            poll_fn(|cx| Poll::Ready(sending.poll(&mut wire, body.as_mut(), cx).is_pending())).await;
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(sending.stands_since, Some(began + 3 * step), "it went on, and stands still anew");
+        let (sent, received) = tokio::join!(poll_fn(|cx| sending.poll(&mut wire, body.as_mut(), cx)), async {
+            let mut rest = vec![0; left];
+            client.read_exact(&mut rest).await
+        });
+        assert!(sent.is_ok() && received.is_ok());
+        assert_eq!(sending.stands_since, None);
+    }
 }

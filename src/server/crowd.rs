@@ -89,29 +89,29 @@ impl Crowd {
 
     /// Wakes each of them once in a tick, and no later than that after it has come, but for the milliseconds by which timers are late.
     pub(super) async fn keep_time(&self) -> Infallible {
-        let State { tick, members, begun, looks, .. } = &*self.0;
-        let parts = u32::try_from(tick.as_millis()).unwrap_or(PARTS).clamp(1, PARTS);
-        let (step, parts) = (*tick / parts, parts as usize);
+        let state = &*self.0;
+        let parts = u32::try_from(state.tick.as_millis()).unwrap_or(PARTS).clamp(1, PARTS);
+        let (step, parts) = (state.tick / parts, parts as usize);
         let mut at = Instant::now();
         loop {
-            while lock(members).is_empty() {
-                begun.notified().await;
+            while state.members().is_empty() {
+                state.begun.notified().await;
                 at = Instant::now();
             }
             // Who was stopped has nothing to make up for.
             let now = Instant::now();
-            at = at.max(now.checked_sub(*tick).unwrap_or(now));
+            at = at.max(now.checked_sub(state.tick).unwrap_or(now));
             let mut earlier = 0;
             for part in 0..parts {
                 at += step;
                 // A few connections do not wake the process for parts of which there is none.
-                if part + 1 < parts && keys(&lock(members), part..=part, parts).next().is_none() {
+                if part + 1 < parts && keys(&state.members(), part..=part, parts).next().is_none() {
                     continue;
                 }
                 sleep_until(at).await;
-                looks.fetch_add(1, Ordering::Relaxed);
+                state.looks.fetch_add(1, Ordering::Relaxed);
                 // With those of parts before that have come meanwhile.
-                self.0.wake(earlier..=part, parts);
+                state.wake(earlier..=part, parts);
                 earlier = part + 1;
             }
         }
@@ -132,7 +132,7 @@ impl Crowd {
 
 impl State {
     fn members(&self) -> MutexGuard<'_, Slab<Waker>> {
-        lock(&self.members)
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes these of so many parts, outside of the lock.
@@ -143,10 +143,6 @@ impl State {
         };
         woken.into_iter().for_each(Waker::wake);
     }
-}
-
-fn lock(members: &Mutex<Slab<Waker>>) -> MutexGuard<'_, Slab<Waker>> {
-    members.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The keys of these of so many parts.

@@ -148,8 +148,6 @@ struct Client<'a> {
     until: Instant,
     watch: &'a mut Watch,
     state: State,
-    /// Of a body: what had been read of it when it was looked at last.
-    read: u64,
     /// Bytes that are read for nothing at most.
     rest: u64,
 }
@@ -171,7 +169,7 @@ impl<'a> Client<'a> {
     fn new(around: &'a Surroundings, asked: &Asked, watch: &'a mut Watch) -> Self {
         let now_or_later = asked.until.min(turn::now() + around.rules().limits.body_timeout);
         watch.set(now_or_later);
-        Self { around, version: asked.version, until: asked.until, watch, state: State::Open, read: 0, rest: LONGEST_REST }
+        Self { around, version: asked.version, until: asked.until, watch, state: State::Open, rest: LONGEST_REST }
     }
 
     /// Ready when the client is gone, or had too long.
@@ -212,12 +210,11 @@ impl<'a> Client<'a> {
         }
         match self.state {
             State::Open => {
-                let read = inside.body_progress();
-                if inside.is_starved() && read == self.read {
+                let limit = self.around.rules().limits.body_timeout;
+                if inside.starved_since().is_some_and(|since| now >= since + limit) {
                     inside.body_stands_still();
                 }
-                self.read = read;
-                self.watch.set(self.until.min(now + self.around.rules().limits.body_timeout));
+                self.watch.set(self.until.min(inside.starved_since().unwrap_or(now) + limit));
             }
             State::Closed => {
                 // HTTP/1.0 has no interim answers: such a client is taken at its word.

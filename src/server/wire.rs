@@ -15,10 +15,11 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::has_budget_remaining;
+use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use crate::http1::{BodyDecoder, BodyLength, BodySyntaxError, Decoded, remove_forbidden_trailers};
-use crate::telemetry::current_worker;
+use crate::telemetry::{current_worker, turn};
 use crate::tls::{SCRATCH, Stream};
 
 /// The connection's bytes, in the hands of its task.
@@ -64,8 +65,8 @@ struct Body {
     connection: Option<Waker>,
     /// Who waits for more of it, if somebody does.
     starved: Option<Waker>,
-    /// Bytes that were read.
-    read: u64,
+    /// Since when nothing has come that is waited for.
+    starved_since: Option<Instant>,
 }
 
 /// Who reads the body of the request in hand.
@@ -220,7 +221,7 @@ impl Inside {
             return Some(Bytes::new());
         }
         self.reader = Reader::Body { is_waited_for };
-        self.body = Some(Box::new(Body { decoder, connection: None, starved: None, read: 0 }));
+        self.body = Some(Box::new(Body { decoder, connection: None, starved: None, starved_since: None }));
         None
     }
 
@@ -284,11 +285,16 @@ impl Inside {
                 }
                 Ok(Decoded::NeedMore) => match self.poll_fill_body(cx) {
                     Poll::Ready(Ok(0)) => return self.broken(BodyReadError::Broken(BodySyntaxError::CutShort)),
-                    Poll::Ready(Ok(read)) => self.count(read),
+                    Poll::Ready(Ok(_)) => {
+                        if let Some(body) = &mut self.body {
+                            body.starved_since = None;
+                        }
+                    }
                     Poll::Ready(Err(error)) => return self.broken(BodyReadError::Connection(error)),
                     Poll::Pending => {
                         if let Some(body) = &mut self.body {
                             body.starved = Some(cx.waker().clone());
+                            body.starved_since.get_or_insert_with(turn::now);
                         }
                         return Poll::Pending;
                     }
@@ -318,20 +324,10 @@ impl Inside {
         self.body.as_ref().map_or(0, |body| body.decoder.left().0)
     }
 
-    fn count(&mut self, read: usize) {
-        if let Some(body) = &mut self.body {
-            body.read += read as u64;
-        }
-    }
-
-    /// Bytes of the body that were read so far.
-    pub(super) fn body_progress(&self) -> u64 {
-        self.body.as_ref().map_or(0, |body| body.read)
-    }
-
-    /// Whether somebody waits for more of the body.
-    pub(super) fn is_starved(&self) -> bool {
-        matches!(self.reader, Reader::Body { .. }) && self.body.as_ref().is_some_and(|body| body.starved.is_some())
+    /// Since when nothing has come of the body, if somebody waits for it.
+    pub(super) fn starved_since(&self) -> Option<Instant> {
+        let body = self.body.as_ref().filter(|_| matches!(self.reader, Reader::Body { .. }))?;
+        body.starved_since
     }
 
     /// No more of the body is read.
@@ -537,6 +533,28 @@ mod tests {
         let mut wire = Wire::new(Stream::Tcp(server), BytesMut::new());
         assert_eq!(poll_fn(|cx| wire.access().poll_fill(cx)).await.unwrap(), SCRATCH);
         (client, wire)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_stands_still_from_the_time_on_that_it_is_waited_for() {
+        let (mut client, mut wire) = drained().await;
+        wire.access().read.clear();
+        assert!(wire.access().begin_body(BodyLength::Chunked, false).is_none());
+        let mut body = wire.streamed_body(BodyLength::Chunked);
+        let step = Duration::from_secs(1);
+        assert_eq!(wire.access().starved_since(), None, "nobody has asked");
+        let began = Instant::now();
+        for _ in 0..3 {
+            assert!(poll_fn(|cx| Poll::Ready(body.poll_frame(cx).is_pending())).await);
+            assert_eq!(wire.access().starved_since(), Some(began), "to be asked again changes nothing");
+            tokio::time::advance(step).await;
+        }
+        client.write_all(b"3\r\nabc\r\n").await.unwrap();
+        let frame = poll_fn(|cx| body.poll_frame(cx)).await.unwrap().unwrap();
+        assert_eq!(frame.into_data().unwrap(), "abc");
+        assert_eq!(wire.access().starved_since(), None, "it has come");
+        assert!(poll_fn(|cx| Poll::Ready(body.poll_frame(cx).is_pending())).await);
+        assert_eq!(wire.access().starved_since(), Some(began + 3 * step));
     }
 
     /// The runtime lets a task do so much at a time: at whichever step that is used up, the next byte wakes the task.

@@ -11,7 +11,7 @@ use super::turn;
 pin_project! {
     /// Waits for a future until a deadline; `None` if that comes first.
     ///
-    /// As tokio's `timeout_at`, without a timer for what is over before the task would be woken anyway ([`turn::woken_within`]). A future that always has something to
+    /// As tokio's `timeout_at`, without a timer for what is over before the task would be woken anyway ([`turn::is_woken_before`]). A future that always has something to
     /// do is in time all the same: the clock is looked at whatever it does.
     #[derive(Debug)]
     #[must_use]
@@ -36,11 +36,10 @@ impl<F: Future> Future for Before<F> {
         if let Poll::Ready(output) = this.future.poll(cx) {
             return Poll::Ready(Some(output));
         }
-        let now = turn::now();
-        if now >= *this.deadline {
+        if turn::now() >= *this.deadline {
             return Poll::Ready(None);
         }
-        if turn::woken_within(cx).is_some_and(|within| now + within < *this.deadline) {
+        if turn::is_woken_before(*this.deadline, cx) {
             return Poll::Pending;
         }
         let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(*this.deadline)));

@@ -40,7 +40,7 @@ impl Turn {
         Self(())
     }
 
-    /// The same, of a task that is woken at least so often, whatever else wakes it: see [`woken_within`].
+    /// The same, of a task that is woken at least so often, whatever else wakes it: see [`is_woken_before`].
     pub fn begin_woken(cx: &Context<'_>, within: Duration) -> Self {
         WOKEN.set(Some((waker(cx), within)));
         Self::begin()
@@ -59,11 +59,15 @@ impl Drop for Turn {
     }
 }
 
-/// When at the latest the task is woken that now waits, but for the milliseconds by which timers are late; if that is sure. What it waits for needs no timer before it
-/// has to be noticed sooner than this.
-pub fn woken_within(cx: &Context<'_>) -> Option<Duration> {
+/// When at the latest the task is woken that now waits, but for the milliseconds by which timers are late; if that is sure.
+fn woken_within(cx: &Context<'_>) -> Option<Duration> {
     // Whoever waits behind a waker of another kind, as in a set of futures, is not looked at when the task is woken.
     WOKEN.get().filter(|(woken, _)| *woken == waker(cx)).map(|(_, within)| within)
+}
+
+/// Whether the task that now waits is woken before this time anyway, so that it needs no timer for it yet.
+pub fn is_woken_before(time: Instant, cx: &Context<'_>) -> bool {
+    woken_within(cx).is_some_and(|within| now() + within < time)
 }
 
 /// The time of the turn that is under way on this thread, else the time.

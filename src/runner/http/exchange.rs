@@ -76,7 +76,7 @@ pub(super) async fn exchange(
                 };
             }
             Ok(Err(lost)) => lost,
-            Err(silent) => return Exchange::Failed(CallError::new(Outcome::RunnerTimeout, silent.detail)),
+            Err(silent) => return Exchange::Failed(CallError::new(silent.outcome, silent.detail)),
         };
         match lost {
             Lost::Unused(_) if age == Age::Kept => {}

@@ -154,7 +154,7 @@ pub(super) async fn exchange(
         let mut error = match patience.wait_for(|cx| answer.as_mut().poll(cx), &mut None, connections).await {
             Ok(Ok(response)) => return answered(response, connections),
             Ok(Err(error)) => error,
-            Err(silent) => return Exchange::Failed(CallError::new(Outcome::RunnerTimeout, silent.detail)),
+            Err(silent) => return Exchange::Failed(CallError::new(silent.outcome, silent.detail)),
         };
         reason = with_causes(error.error());
         let unsent = error.take_message();

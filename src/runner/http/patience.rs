@@ -1,7 +1,8 @@
 //! How long the head of an answer is waited for: as long as the runner shows signs of life.
 //!
 //! A runner that has the call and is silent may be working, or hung, or stopped. An agent can be asked, over another connection, whether
-//! it has the call in hand. A plain server cannot: there the function's own timeout is the limit.
+//! it has the call in hand. A plain server cannot, nor be told how long a call may take: there the function's own timeout is the limit, and a little more, so that its own word of it
+//! comes first; or the time that the client gave.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -13,11 +14,13 @@ use tokio::time::{Instant, timeout};
 use super::connections::Connections;
 use super::question;
 use super::watch::Watch;
-use crate::model::{CallId, format_duration};
+use crate::model::{CallId, Outcome, format_duration};
 use crate::telemetry::turn;
 
 /// The runner was silent for too long.
 pub(super) struct Silent {
+    /// Whose time was over.
+    pub(super) outcome: Outcome,
     /// For how long, and what was tried.
     pub(super) detail: String,
 }
@@ -27,6 +30,8 @@ pub(super) struct Silent {
 pub(super) enum Patience {
     /// So long.
     Limited(Duration),
+    /// Until the client has given up.
+    Until(Instant),
     /// As long as the agent says that it has the call.
     Asking {
         /// The call.
@@ -48,8 +53,11 @@ impl Patience {
         if let Poll::Ready(head) = poll_fn(|cx| Poll::Ready(poll(cx))).await {
             return Ok(head);
         }
-        let (Self::Limited(limit) | Self::Asking { interval: limit, .. }) = self;
-        let deadline = turn::now() + *limit;
+        let now = turn::now();
+        let deadline = match self {
+            Self::Limited(limit) | Self::Asking { interval: limit, .. } => now + *limit,
+            Self::Until(deadline) => *deadline,
+        };
         // It was polled just now, by the same task.
         let mut is_first = true;
         let first = poll_fn(|cx| {
@@ -58,13 +66,21 @@ impl Patience {
             {
                 return Poll::Ready(Some(head));
             }
-            poll_over(watch, deadline, *limit, cx).map(|()| None)
+            poll_over(watch, deadline, cx).map(|()| None)
         });
         if let Some(head) = first.await {
             return Ok(head);
         }
         match self {
+            Self::Until(_) => Err(Silent {
+                outcome: Outcome::DeadlineExceeded,
+                detail: format!(
+                    "runner {} took the call and did not begin to answer in the time that was left",
+                    connections.address()
+                ),
+            }),
             Self::Limited(limit) => Err(Silent {
+                outcome: Outcome::RunnerTimeout,
                 detail: format!(
                     "runner {} took the call and did not begin to answer in {}",
                     connections.address(),
@@ -78,12 +94,12 @@ impl Patience {
 }
 
 /// Ready at the deadline. The watch learns of it when the task will not be woken before by itself: of a call that is answered soon it never hears.
-fn poll_over(watch: &mut Option<Watch>, deadline: Instant, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
-    let now = turn::now();
-    if turn::woken_within(cx).is_some_and(|within| now + within < deadline) {
+fn poll_over(watch: &mut Option<Watch>, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    if turn::is_woken_before(deadline, cx) {
         return Poll::Pending;
     }
-    let watch = watch.get_or_insert_with(|| Watch::new(now, limit));
+    let now = turn::now();
+    let watch = watch.get_or_insert_with(|| Watch::new(now, deadline.saturating_duration_since(now)));
     watch.set(deadline);
     watch.poll_expired(cx)
 }
@@ -103,6 +119,7 @@ async fn wait_asking<T>(
             answer = question::has_call(connections, call, interval) => {
                 if let Err(reason) = answer {
                     return Err(Silent {
+                        outcome: Outcome::RunnerTimeout,
                         detail: format!(
                             "runner {} took the call and gave no sign of life in {}: {reason}",
                             connections.address(),
@@ -130,7 +147,7 @@ mod tests {
         poll_fn(|cx| {
             while ticks.poll_tick(cx).is_ready() {}
             let _turn = Turn::begin_woken(cx, within);
-            let is_over = poll_over(&mut watch, began + limit, limit, cx);
+            let is_over = poll_over(&mut watch, began + limit, cx);
             had_timer |= is_over.is_pending() && watch.is_some() && began.elapsed() + within < limit;
             is_over
         })
@@ -154,7 +171,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_is_not_woken_by_others_has_a_timer_at_once() {
         let (limit, began, mut watch) = (Duration::from_secs(60), Instant::now(), None);
-        poll_fn(|cx| poll_over(&mut watch, began + limit, limit, cx)).await;
+        poll_fn(|cx| poll_over(&mut watch, began + limit, cx)).await;
         assert!((limit..=limit + Duration::from_millis(2)).contains(&began.elapsed()));
     }
 }

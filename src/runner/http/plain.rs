@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ::http::header::RETRY_AFTER;
 use ::http::{HeaderMap, StatusCode};
+use tokio::time::Instant;
 
 use super::answer::Ended;
 use super::arriving::Arriving;
@@ -14,6 +15,7 @@ use super::patience::Patience;
 use super::settings::{HttpRunnerSettings, HttpVersion};
 use super::{agent, http2, request};
 use crate::runner::{Refused, RefusedWhy, RunnerCall};
+use crate::telemetry::turn;
 
 /// Tries the call on a plain server. A body that streams goes at once: a plain server does not say whether it will take the call.
 pub(super) async fn attempt(
@@ -25,7 +27,11 @@ pub(super) async fn attempt(
     if !call.body.is_replayable() {
         return Ended::Failed(agent::body_is_gone());
     }
-    let patience = Patience::Limited(call.call.function.spec.timeout.saturating_add(settings.attempt_timeout));
+    let limit = call.call.function.spec.timeout.saturating_add(settings.attempt_timeout);
+    let patience = match call.call.deadline.map(Instant::from_std) {
+        Some(deadline) if deadline.saturating_duration_since(turn::now()) < limit => Patience::Until(deadline),
+        _ => Patience::Limited(limit),
+    };
     let ended = match settings.http {
         HttpVersion::Http1 => {
             let mut outgoing = match request::to_plain(call, connections.address()) {

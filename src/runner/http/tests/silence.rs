@@ -1,7 +1,7 @@
 //! Runners that took the call and say nothing (weakness W5 of the ancestor: such a runner held the call for ever).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::scripted::{Server, answered, attempt, call, failed, held, runner_with, settings, streaming, text};
 use crate::model::{Function, FunctionSpec, Outcome};
@@ -85,5 +85,15 @@ async fn a_silent_plain_server_has_the_functions_timeout_and_a_little_more() {
     let error = failed(attempt(&runner, &call, &body).await);
     assert_eq!(error.outcome, Outcome::RunnerTimeout);
     assert_eq!(error.detail, format!("runner {} took the call and did not begin to answer in 50ms", server.address()));
+    server.accept().await.until_closed().await;
+}
+
+#[tokio::test]
+async fn a_plain_server_has_no_longer_than_the_client_gave() {
+    let (server, runner) = impatient(Protocol::Plain, Duration::from_secs(60)).await;
+    let call = crate::model::Call { deadline: Some(Instant::now() + Duration::from_millis(30)), ..call() };
+    let body = held("x");
+    let error = failed(attempt(&runner, &call, &body).await);
+    assert_eq!(error.outcome, Outcome::DeadlineExceeded);
     server.accept().await.until_closed().await;
 }
