@@ -41,7 +41,7 @@ pub(crate) enum RunError {
     #[error("function timed out by its own account")]
     ReportedTimeout,
     /// The time was over.
-    #[error("function timed out: it ran longer than {}", format_duration(*.0))]
+    #[error("function timed out: it ran longer than {}", format_duration(in_milliseconds(*.0)))]
     TimedOut(Duration),
     /// The client's time was over while the call waited for its worker.
     #[error("function timed out: the call's own deadline passed while its worker was starting")]
@@ -88,6 +88,11 @@ pub(crate) enum RunError {
 /// ` (last line: …)`, or nothing.
 fn last_line(line: &str) -> String {
     if line.is_empty() { String::new() } else { format!("; its last line on standard error: {line}") }
+}
+
+/// To the nearest millisecond: what is left of a call's time when it comes to its runner has more digits than it deserves.
+fn in_milliseconds(limit: Duration) -> Duration {
+    Duration::from_millis(u64::try_from((limit.as_micros() + 500) / 1_000).unwrap_or(u64::MAX))
 }
 
 impl RunError {
@@ -149,6 +154,11 @@ mod tests {
                 "function initialization timed out: its worker did not listen within 5s",
             ),
             (RunError::TimedOut(Duration::from_secs(4)), Outcome::FunctionTimeout, "function timed out: it ran longer than 4s"),
+            (
+                RunError::TimedOut(Duration::from_nanos(1_499_968_451)),
+                Outcome::FunctionTimeout,
+                "function timed out: it ran longer than 1s500ms",
+            ),
             (
                 RunError::OutOfMemory { used: ByteSize::mib(3), limit: ByteSize::mib(2) },
                 Outcome::FunctionOutOfMemory,
