@@ -10,7 +10,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 
 use support::bench::Bench;
-use support::frames::{DATA, Frames, SETTINGS, block, frame, head, request, setting};
+use support::frames::{DATA, Frames, SETTINGS, WINDOW_UPDATE, block, frame, head, request, setting};
 use support::recorder::Step;
 use support::wire::{Ended, Fault, Wire};
 
@@ -137,6 +137,54 @@ fn large_answer(bench: &Bench) {
     bench.runner.answer(answer);
 }
 
+/// Whether the stream was reset before its end, and a later one of the same connection is answered.
+fn assert_cut_alone(bench: &Bench, client: &mut Frames, stream: u32) {
+    let outcome = client.outcome(stream);
+    assert_eq!((&outcome.statuses[..], outcome.is_whole, outcome.reset.is_some()), (&[200][..], false, true), "{outcome:?}");
+    bench.runner.answer_fine();
+    client.send(frame(WINDOW_UPDATE, 0, 0, 1_000_000_u32.to_be_bytes()));
+    client.ask(stream + 2, &request("GET", &[]));
+    assert_eq!(client.outcome(stream + 2).statuses, [200]);
+    assert_eq!((client.goaway, client.ended), (None, None));
+}
+
+#[test]
+fn an_answer_of_http2_that_its_client_does_not_take_ends_its_stream_alone() {
+    let bench = Bench::with("limits.write_timeout = \"300ms\"", "");
+    large_answer(&bench);
+    let mut client = Frames::connect(bench.lb.front(), &[]);
+    client.opens_windows = false;
+    client.ask(1, &request("GET", &[]));
+    assert_cut_alone(&bench, &mut client, 1);
+}
+
+#[test]
+fn an_answer_of_http2_that_takes_longer_than_allowed_ends_its_stream_alone() {
+    let bench = Bench::with("limits.total_timeout = \"300ms\"", "");
+    bench.runner.script(vec![Step::Write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nx".to_vec()), Step::WaitForClose]);
+    let mut client = Frames::connect(bench.lb.front(), &[]);
+    client.ask(1, &request("GET", &[]));
+    assert_cut_alone(&bench, &mut client, 1);
+}
+
+#[test]
+fn a_connection_of_http2_that_is_being_answered_is_not_idle() {
+    let bench = Bench::with("limits.idle_timeout = \"300ms\"", "");
+    let beginning = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nx".to_vec();
+    bench.runner.script(vec![Step::Write(beginning), Step::Hold, Step::Write(b"y".to_vec())]);
+    let mut client = Frames::connect(bench.lb.front(), &[]);
+    client.ask(1, &request("GET", &[]));
+    client.read_until(|client| client.streams.get(&1).is_some_and(|stream| stream.body == b"x"));
+    // Another one, of which nothing is open, is told to go in the meantime.
+    let mut idle = Frames::connect(bench.lb.front(), &[]);
+    idle.read_until(|idle| idle.goaway.is_some());
+    client.round_trip();
+    assert_eq!(client.goaway, None);
+    bench.runner.go_on();
+    assert_eq!(client.outcome(1).body, b"xy");
+    client.read_until(|client| client.goaway.is_some());
+}
+
 #[test]
 fn large_answers_that_nobody_reads_are_not_held() {
     let bench = Bench::start();
@@ -175,6 +223,7 @@ fn a_client_of_http_2_that_takes_nothing_of_its_answer_loses_it() {
     client.ask(1, &request("GET", &[]));
     client.read_until(|frames| frames.streams.contains_key(&1));
     bench.runner.wait_for_ends(1);
+    assert!(client.outcome(1).reset.is_some(), "and is told so");
     bench.sentinel().unwrap();
 }
 

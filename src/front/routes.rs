@@ -95,7 +95,7 @@ fn is_guarded(function: &Function) -> bool {
 
 fn is_host(route: &Route, host: Option<&str>) -> bool {
     let wanted = route.host.as_deref();
-    wanted.is_none_or(|wanted| host.is_some_and(|host| without_port(host).eq_ignore_ascii_case(wanted)))
+    wanted.is_none_or(|wanted| host.is_some_and(|host| plain_host(host).eq_ignore_ascii_case(plain_host(wanted))))
 }
 
 /// The name and the rest of a request for `/invoke/{function}{rest}`.
@@ -124,13 +124,14 @@ fn below<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     path.strip_prefix(prefix).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The host of an authority.
-fn without_port(authority: &str) -> &str {
-    match authority.rsplit_once(':') {
+/// The host that `authority` names, without its port; and without the dot at its end, with which it is the same name (RFC 1034 section 3.1): servers take either for theirs.
+fn plain_host(authority: &str) -> &str {
+    let host = match authority.rsplit_once(':') {
         // A colon within brackets belongs to an IPv6 address.
         Some((host, port)) if !port.ends_with(']') => host,
         _ => authority,
-    }
+    };
+    host.trim_end_matches('.')
 }
 
 #[cfg(test)]
@@ -173,6 +174,8 @@ mod tests {
             (None, "/img/raw/1", "raw", "/img/raw/1"),
             (Some("api.example"), "/img/x", "api", "/img/x"),
             (Some("API.example:8080"), "/x", "api", "/x"),
+            (Some("api.example."), "/x", "api", "/x"),
+            (Some("api.example.:443"), "/x", "api", "/x"),
             (Some("[::1]:80"), "/x", "six", "/x"),
             (Some("other"), "/img/%2e%2e//x", "resize", "/%2e%2e//x"),
         ] {

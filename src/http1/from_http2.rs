@@ -21,6 +21,10 @@ pub fn translate_http2_head(head: &mut request::Parts, limits: &HeadLimits) -> R
     if head.headers.len() > limits.max_fields {
         return Err(TOO_LARGE);
     }
+    // h2 leaves to us what RFC 9113 section 8.2.1 takes for malformed: HTTP/1.1 could not tell it from the space that may stand before a value.
+    if head.headers.values().map(HeaderValue::as_bytes).any(|value| value.trim_ascii().len() != value.len()) {
+        return Err(MalformedHead::bad("a header's value begins or ends with space"));
+    }
     check_target(&head.method, &head.uri, limits)?;
     name_the_host(&mut head.headers, &head.uri)?;
     // hyper compares the first one with what comes.
@@ -134,6 +138,9 @@ mod tests {
             ("/x", &[("host", "a"), ("host", "b")]),
             ("ftp://a/x", &[]),
             ("http://a/x", &[("content-length", "5"), ("content-length", "5")]),
+            ("http://a/x", &[("x", " 1")]),
+            ("http://a/x", &[("x", "1\t")]),
+            ("/x", &[("host", "a%2eb")]),
         ] {
             assert_eq!(status("GET", uri, fields), 400, "{uri} {fields:?}");
         }

@@ -4,23 +4,22 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use http::header::CONTENT_LENGTH;
 use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Surroundings;
 use super::http2_answer::Answers;
+use super::http2_stream::{CuttableStreams, OneStream, Streams};
 use super::http2_trailers::TrailersWatch;
 use super::request_body::RequestBody;
 use crate::http1::translate_http2_head;
@@ -48,7 +47,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let limits = &around.rules().limits;
-    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let mut builder = hyper::server::conn::http2::Builder::new(CuttableStreams);
     builder
         .timer(TokioTimer::new())
         // A connection may be idle, and its peer must be there.
@@ -73,13 +72,19 @@ where
                 Ok(()) => {
                     let request = Request::from_parts(head, RequestBody::http2(body, rules.limits.body_timeout));
                     match timeout_at(began + rules.limits.total_timeout, service.call(request)).await {
-                        Ok(answer) => answer?.map(|body| Either::Left(answers.look_after(body, began))),
+                        Ok(answer) => {
+                            let mut answer = answer?.map(|body| Either::Left(answers.look_after(body, began, one)));
+                            if answer.status() == StatusCode::NO_CONTENT {
+                                // It must have none (RFC 9110 section 8.6); clients take the stream for broken, and some the connection.
+                                answer.headers_mut().remove(CONTENT_LENGTH);
+                            }
+                            answer
+                        }
                         Err(_) => ours(too_late()),
                     }
                 }
                 Err(malformed) => ours((rules.refuse)(peer, &malformed)),
             };
-            drop(one);
             Ok::<_, Infallible>(answer)
         }
     });
@@ -116,43 +121,6 @@ fn too_late() -> Response<Bytes> {
     let mut answer = Response::new(Bytes::new());
     *answer.status_mut() = StatusCode::GATEWAY_TIMEOUT;
     answer
-}
-
-/// The streams of a connection.
-#[derive(Debug, Default)]
-struct Streams {
-    open: AtomicUsize,
-    changed: Notify,
-}
-
-struct OneStream(Arc<Streams>);
-
-impl OneStream {
-    fn begin(streams: &Arc<Streams>) -> Self {
-        streams.open.fetch_add(1, Ordering::Relaxed);
-        streams.changed.notify_one();
-        Self(Arc::clone(streams))
-    }
-}
-
-impl Drop for OneStream {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.changed.notify_one();
-    }
-}
-
-impl Streams {
-    /// Returns when no stream was open for so long.
-    async fn idle_for(&self, time: Duration) {
-        loop {
-            if self.open.load(Ordering::Relaxed) > 0 {
-                self.changed.notified().await;
-            } else if tokio::time::timeout(time, self.changed.notified()).await.is_err() {
-                return;
-            }
-        }
-    }
 }
 
 impl AsyncRead for Begun {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep};
 
+use super::http2_stream::{Cut, OneStream};
 use super::limits::ConnectionLimits;
 use super::request_body::RequestBodyError;
 
@@ -29,16 +30,22 @@ pub(super) struct Answers {
 
 /// An answer, whatever its body is.
 trait Answer: Send + Sync {
-    /// Takes the body away if it is overdue.
+    /// Takes the body away if it is overdue, and cuts its stream.
     fn look(&self, now: Instant, limits: &ConnectionLimits);
 }
 
 /// See the page. Both its connection and hyper hold it.
-pub(super) struct StreamAnswer<B>(Arc<Held<B>>);
+pub(super) struct StreamAnswer<B> {
+    held: Arc<Held<B>>,
+    /// The connection is not idle as long as this is sent.
+    _open: OneStream,
+}
 
 struct Held<B> {
     /// When its request came.
     began: Instant,
+    /// Its stream.
+    stream: Cut,
     /// Protects the body from being asked while it is taken away; held for one question.
     body: Mutex<State<B>>,
 }
@@ -60,16 +67,16 @@ enum State<B> {
 struct Overdue;
 
 impl Answers {
-    /// A body that this looks after. Its request came at `began`.
-    pub(super) fn look_after<B>(&self, body: B, began: Instant) -> StreamAnswer<B>
+    /// A body that this looks after, for the stream whose task asks for that. Its request came at `began`.
+    pub(super) fn look_after<B>(&self, body: B, began: Instant, open: OneStream) -> StreamAnswer<B>
     where
         B: Body + Send + 'static,
     {
         let body = Mutex::new(State::WaitsForClient(Box::pin(body), Instant::now()));
-        let held = Arc::new(Held { began, body });
+        let held = Arc::new(Held { began, stream: Cut::of_this_stream(), body });
         let weak = Arc::downgrade(&held);
         self.lock().push(weak);
-        StreamAnswer(held)
+        StreamAnswer { held, _open: open }
     }
 
     /// Takes away what is overdue, for as long as it is polled.
@@ -108,6 +115,7 @@ impl<B: Send> Answer for Held<B> {
         if is_overdue {
             // Its drop tells the runner, and the record of the call.
             *state = State::TakenAway;
+            self.stream.cut();
         }
     }
 }
@@ -121,7 +129,7 @@ where
     type Error = RequestBodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        let mut state = self.0.lock();
+        let mut state = self.held.lock();
         let mut body = match std::mem::replace(&mut *state, State::Ended) {
             State::WaitsForClient(body, _) | State::WaitsForRunner(body) => body,
             State::Ended => return Poll::Ready(None),
@@ -141,7 +149,7 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        match &*self.0.lock() {
+        match &*self.held.lock() {
             State::WaitsForClient(body, _) | State::WaitsForRunner(body) => body.is_end_stream(),
             State::Ended => true,
             State::TakenAway => false,
@@ -149,7 +157,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &*self.0.lock() {
+        match &*self.held.lock() {
             State::WaitsForClient(body, _) | State::WaitsForRunner(body) => body.size_hint(),
             State::Ended | State::TakenAway => SizeHint::default(),
         }
@@ -159,18 +167,19 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::http2_stream::Streams;
     use http_body_util::{BodyExt as _, Full, StreamBody};
 
     #[tokio::test(start_paused = true)]
     async fn only_what_waits_for_its_client_too_long_is_taken_away() {
         let limits = ConnectionLimits { write_timeout: Duration::from_secs(60), ..ConnectionLimits::default() };
-        let answers = Answers::default();
-        let began = Instant::now();
+        let (answers, streams) = (Answers::default(), Arc::new(Streams::default()));
+        let (began, open) = (Instant::now(), || OneStream::begin(&streams));
         let never = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, std::io::Error>>());
-        let mut patient = answers.look_after(never, began);
+        let mut patient = answers.look_after(never, began, open());
         assert!(futures_util::poll!(patient.frame()).is_pending());
-        let mut untaken = answers.look_after(Full::new(Bytes::from_static(b"x")), began);
-        let mut taken = answers.look_after(Full::new(Bytes::from_static(b"x")), began);
+        let mut untaken = answers.look_after(Full::new(Bytes::from_static(b"x")), began, open());
+        let mut taken = answers.look_after(Full::new(Bytes::from_static(b"x")), began, open());
         assert_eq!(taken.frame().await.unwrap().unwrap().into_data().unwrap(), "x");
         assert!(taken.frame().await.is_none());
         let _ = tokio::time::timeout(Duration::from_secs(90), answers.watch(&limits)).await;

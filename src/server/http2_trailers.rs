@@ -12,7 +12,8 @@ pub(super) struct TrailersWatch {
     state: State,
     /// The highest stream that was opened.
     highest: u32,
-    /// The block of trailers, as far as it came.
+    /// Whether a block of trailers is under way, and as far as it came.
+    is_in_block: bool,
     block: Vec<u8>,
 }
 
@@ -53,7 +54,7 @@ const LONGEST_BLOCK: usize = 64 * 1024;
 impl TrailersWatch {
     /// At the beginning of a connection.
     pub(super) const fn new() -> Self {
-        Self { state: State::Skipping(PREFACE), highest: 0, block: Vec::new() }
+        Self { state: State::Skipping(PREFACE), highest: 0, is_in_block: false, block: Vec::new() }
     }
 
     /// Looks at the next bytes.
@@ -99,12 +100,13 @@ impl TrailersWatch {
         let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
         let is_trailers = match kind {
             HEADERS => stream <= self.highest,
-            // What a block of a head goes on with leaves nothing here.
-            CONTINUATION => !self.block.is_empty(),
+            // Nothing of it may have come so far.
+            CONTINUATION => self.is_in_block,
             _ => false,
         };
         if kind == HEADERS {
             self.highest = self.highest.max(stream);
+            self.is_in_block = is_trailers;
             self.block.clear();
         }
         let part = Part { kind, flags, start: self.block.len() };
@@ -123,6 +125,7 @@ impl TrailersWatch {
         }
         if part.flags & END_HEADERS != 0 {
             let has_pseudo_header = names_pseudo_header(&self.block);
+            self.is_in_block = false;
             self.block = Vec::new();
             if has_pseudo_header {
                 return Err(PseudoHeaderInTrailers);
@@ -181,6 +184,12 @@ mod tests {
         }
         let (first, rest) = PATH.split_at(3);
         assert!(!see(&[head.clone(), frame(HEADERS, 1, 1, first), frame(CONTINUATION, END_HEADERS, 1, rest)]));
+        for nothing in [frame(HEADERS, 1, 1, &[]), frame(HEADERS, 1 | PADDED, 1, &[2, 0, 0])] {
+            assert!(
+                !see(&[head.clone(), nothing, frame(CONTINUATION, END_HEADERS, 1, PATH)]),
+                "what comes first may say nothing"
+            );
+        }
         let padded = [&[2, 0, 0, 0, 0, 9][..], PATH, &[0, 0]].concat();
         assert!(!see(&[head, frame(HEADERS, END_HEADERS | PADDED | PRIORITY, 1, &padded)]));
     }

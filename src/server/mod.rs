@@ -8,7 +8,7 @@
 //!
 //! HTTP/1.1 is ours, on the rules of `http1`: `connection` is the life of a connection, `exchange` one request and its answer, `answer` the sending of that, `wire`
 //! the bytes, `watch` the clock, `crowd` what the connections of a listener have together. HTTP/2 is hyper's (`http2`), with what hyper leaves to us: heads under the same rules, clients that take nothing (`http2_answer`),
-//! trailers with pseudo-headers (`http2_trailers`, `http2_block`). `workers` are the threads that connections live on.
+//! streams that are counted and cut (`http2_stream`), trailers with pseudo-headers (`http2_trailers`, `http2_block`). `workers` are the threads that connections live on.
 //!
 //! Restarts: `passed` are sockets that another process has opened for this one and will open to the next; `hand_over` is what a socket does at its end when the next
 //! process has one of its own on the same address.
@@ -23,6 +23,7 @@ mod hand_over;
 mod http2;
 mod http2_answer;
 mod http2_block;
+mod http2_stream;
 mod http2_trailers;
 mod limits;
 mod passed;

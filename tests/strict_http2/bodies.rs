@@ -22,6 +22,25 @@ fn trailed(name: &'static str, trailers: &[(&str, &str)]) -> Case {
     case(name, "9113 8.1", frames.concat())
 }
 
+/// RFC 9110 section 8.6: clients take the stream for broken, or the connection.
+#[test]
+fn an_answer_that_has_no_content_has_no_length() {
+    let bench = Bench::start();
+    let mut client = Frames::connect(bench.lb.front(), &[]);
+    let mut has_length = |stream, answer: &str| {
+        bench.runner.answer(answer);
+        client.ask(stream, &request("GET", &[]));
+        let answer = client.outcome(stream);
+        assert_eq!((answer.is_whole, answer.reset), (true, None));
+        // `content-length` from the static table, the value 4 in Huffman's code (RFC 7541 sections 6.2.1 and 6.2.2).
+        [&[0x5c, 0x81, 0x6b][..], &[0x0f, 0x0d, 0x81, 0x6b]]
+            .iter()
+            .any(|field| answer.block.windows(field.len()).any(|window| window == *field))
+    };
+    assert!(has_length(1, "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nabcd"));
+    assert!(!has_length(3, "HTTP/1.1 204 No Content\r\ncontent-length: 4\r\n\r\n"));
+}
+
 #[test]
 fn a_body_is_as_long_as_its_frames_and_as_it_was_announced() {
     let length = |name, value| case(name, "9113 8.1.1", post(&[("content-length", value)], &["hello"]));

@@ -93,6 +93,8 @@ pub struct Stream {
     pub reset: Option<u32>,
     /// How many header blocks came: two with trailers.
     pub blocks: usize,
+    /// The last of them, as it came.
+    pub block: Vec<u8>,
 }
 
 /// A client's connection of HTTP/2.
@@ -193,6 +195,7 @@ impl Frames {
                 let stream = self.streams.entry(number).or_default();
                 stream.statuses.extend(status(payload));
                 stream.blocks += 1;
+                stream.block = payload.to_vec();
                 stream.is_whole |= flags & END_STREAM != 0;
             }
             RST_STREAM => {
