@@ -274,7 +274,7 @@ fn a_value_that_fits_its_type_and_cannot_be_used_is_told_too() {
         ),
         ("[front]\nmax_in_flight = 0", "c.toml:2: front.max_in_flight = 0: expected at least 1"),
         ("[front]\nlimits.max_streams = 0", "c.toml:2: front.limits.max_streams = 0: expected at least 1"),
-        ("[front]\nmax_body = \"1KiB\"", "front.held_body = \"64KiB\": expected at most max_body (1KiB)"),
+        ("[front]\nmax_body = \"1KiB\"", "c.toml:2: front.held_body = \"64KiB\": expected at most max_body (1KiB)"),
         ("[placement]\nplacer_timeout = \"0\"", "c.toml:2: placement.placer_timeout = \"0\": expected more than 0s"),
         (
             "[pool]\nrunners = [\"http://a:1\"]",

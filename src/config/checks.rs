@@ -49,6 +49,11 @@ pub(super) struct Places<'a> {
 impl Places<'_> {
     /// An error about the value of `key`, at the place where it was set; else where its table begins.
     pub(super) fn error(&self, key: &str, problem: impl Into<String>) -> ConfigError {
+        self.error_beside(key, None, problem)
+    }
+
+    /// The same of a value that does not go with that of the key `beside`: if nobody has set the one, at the place where the other was set.
+    fn error_beside(&self, key: &str, beside: Option<&str>, problem: impl Into<String>) -> ConfigError {
         let path = parse_path(key);
         let name = self.root.describe(&path);
         let (node, found) = self.root.find_nearest(&path);
@@ -57,7 +62,12 @@ impl Places<'_> {
         }
         // Within `[[function]]` and `[[route]]`, the element's own line helps; a table of settings nobody set does not.
         let is_element = path.iter().any(|step| matches!(step, Step::Index(_)));
-        let origin = if is_element { node.origin.clone() } else { Origin::Default };
+        let set_beside = beside.map(|key| self.root.find_nearest(&parse_path(key))).filter(|(_, found)| *found == Found::Exactly);
+        let origin = match set_beside {
+            Some((node, _)) => node.origin.clone(),
+            None if is_element => node.origin.clone(),
+            None => Origin::Default,
+        };
         let value = self.effective_value(&path).map(|value| secrets::masked(&name, value.clone()).to_string());
         ConfigError::value(origin, name, value, problem)
     }
@@ -84,8 +94,8 @@ fn structs(config: &Config, places: &Places<'_>, errors: &mut Vec<ConfigError>) 
     sections.extend(config.routes.iter().enumerate().map(|(index, route)| (format!("route[{index}]"), route.validate())));
     sections.extend(config.functions.iter().enumerate().map(|(index, spec)| (format!("function[{index}]"), spec.validate())));
     for (section, invalid) in sections {
-        for value in invalid {
-            errors.push(places.error(&format!("{section}.{}", value.key), format!("expected {}", value.expected)));
+        for value in invalid.into_iter().map(|value| value.within(&section)) {
+            errors.push(places.error_beside(&value.key, value.beside.as_deref(), format!("expected {}", value.expected)));
         }
     }
 }

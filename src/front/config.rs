@@ -83,13 +83,14 @@ impl FrontConfig {
             invalid.push(InvalidValue::new("max_in_flight", "at least 1"));
         }
         if self.held_body > self.max_body {
-            invalid.push(InvalidValue::new("held_body", format!("at most max_body ({})", self.max_body)));
+            invalid.push(InvalidValue::new("held_body", format!("at most max_body ({})", self.max_body)).beside("max_body"));
         }
         if self.body_timeout.is_zero() {
             invalid.push(InvalidValue::new("body_timeout", "more than 0s"));
         }
         if self.max_buffered < self.held_body {
-            invalid.push(InvalidValue::new("max_buffered", format!("at least held_body ({})", self.held_body)));
+            invalid
+                .push(InvalidValue::new("max_buffered", format!("at least held_body ({})", self.held_body)).beside("held_body"));
         }
         // A pseudonym is a token (RFC 9110 section 7.6.3).
         if !self.via.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte)) {

@@ -204,8 +204,7 @@ impl PlacementConfig {
             ("p2c", self.p2c.validate()),
         ];
         for (section, values) in sections {
-            let named = |value: InvalidValue| InvalidValue::new(format!("{section}.{}", value.key), value.expected);
-            invalid.extend(values.into_iter().map(named));
+            invalid.extend(values.into_iter().map(|value| value.within(section)));
         }
         invalid
     }

@@ -145,8 +145,8 @@ impl ClientTlsConfig {
 /// Two files of which neither is of use without the other.
 fn both(first: &str, first_file: Option<&Path>, second: &str, second_file: Option<&Path>) -> Vec<InvalidValue> {
     match (first_file, second_file) {
-        (Some(_), None) => vec![InvalidValue::new(second, format!("a file, as there is one for {first}"))],
-        (None, Some(_)) => vec![InvalidValue::new(first, format!("a file, as there is one for {second}"))],
+        (Some(_), None) => vec![InvalidValue::new(second, format!("a file, as there is one for {first}")).beside(first)],
+        (None, Some(_)) => vec![InvalidValue::new(first, format!("a file, as there is one for {second}")).beside(second)],
         _ => Vec::new(),
     }
 }
