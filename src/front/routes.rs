@@ -95,7 +95,7 @@ fn is_guarded(function: &Function) -> bool {
 
 fn is_host(route: &Route, host: Option<&str>) -> bool {
     let wanted = route.host.as_deref();
-    wanted.is_none_or(|wanted| host.is_some_and(|host| plain_host(host).eq_ignore_ascii_case(plain_host(wanted))))
+    wanted.is_none_or(|wanted| host.is_some_and(|host| plain_host(host).eq_ignore_ascii_case(wanted.trim_end_matches('.'))))
 }
 
 /// The name and the rest of a request for `/invoke/{function}{rest}`.
@@ -154,6 +154,7 @@ mod tests {
             route(None, "/img/raw", "raw", Forward::AsIs),
             route(Some("api.example"), "/", "api", Forward::BelowRoute),
             route(Some("[::1]"), "/", "six", Forward::AsIs),
+            route(Some("dotted.example."), "/", "dotted", Forward::AsIs),
         ])
     }
 
@@ -177,6 +178,8 @@ mod tests {
             (Some("api.example."), "/x", "api", "/x"),
             (Some("api.example.:443"), "/x", "api", "/x"),
             (Some("[::1]:80"), "/x", "six", "/x"),
+            (Some("dotted.example"), "/x", "dotted", "/x"),
+            (Some("dotted.example.:80"), "/x", "dotted", "/x"),
             (Some("other"), "/img/%2e%2e//x", "resize", "/%2e%2e//x"),
         ] {
             assert_eq!(found(host, target), (name.to_owned(), rest.to_owned()), "{host:?} {target}");

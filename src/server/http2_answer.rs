@@ -1,7 +1,7 @@
 //! The body of an answer on a stream of HTTP/2, which its connection takes away when its client takes nothing of it, or when it is not over in time.
 //!
 //! hyper asks a body for its next frame only when the stream's window has room. So a body that was not asked since it gave a frame waits for its client; one
-//! that was asked and has nothing waits for its runner, which is no fault of the client.
+//! that was asked and has nothing waits for its runner, which is no fault of the client. Neither wakes hyper by being taken away: its stream is cut beside.
 
 use std::convert::Infallible;
 use std::pin::Pin;
